@@ -35,10 +35,8 @@ def format_size(size: int) -> str:
     """`size` bytes for a person: "0 B", "512 B", "12.0 KiB", "412 MiB"; three digits that matter."""
     if abs(size) < KIB:
         return f"{size} B"
-    amount = float(size)
-    for unit in ("KiB", "MiB", "GiB", "TiB"):
-        amount /= 1024
-        if abs(amount) < 999.5:
-            break
+    amount, unit = size / KIB, 0
+    while abs(amount) >= 999.5 and unit < 3:
+        amount, unit = amount / 1024, unit + 1
     digits = 2 if abs(amount) < 9.995 else 1 if abs(amount) < 99.95 else 0
-    return f"{amount:.{digits}f} {unit}"
+    return f"{amount:.{digits}f} {('KiB', 'MiB', 'GiB', 'TiB')[unit]}"

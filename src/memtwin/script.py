@@ -1,0 +1,292 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Scripts: a few lines of memory calls that run, step by step, on the twin or on the host.
+
+    p = malloc(100)
+    write(p, "hello")
+    child = fork()
+    child.write(p, b"HELLO")
+    for i in range(3):
+        block[i] = mmap(length=4096 * (i + 1))
+    free(p)
+
+The syntax is a small part of Python's, read with `ast` and evaluated here, so that text from a web page can never run
+Python: integers, strings, bytes, names, `name[i]`, arithmetic, assignments, `for … in range(…)`, and calls by name,
+either of the first process (`malloc(100)`) or of one that a call returned (`child.write(p, "x")`). A call is one step.
+Which calls exist is decided by the process: its public methods whose names stand in CALLS.
+
+A process is anything with such methods that take and return ints, bytes or further processes; the twin's Process and
+the host's both are. Killed and UserError raised by a call become the step's outcome; a killed process takes no more
+calls, and the script goes on with those that are left.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from memtwin.errors import Killed, UserError
+
+# `open` is not among them: a script must not reach the host's files.
+CALLS = frozenset(
+    """
+    malloc calloc realloc reallocarray free memalign posix_memalign aligned_alloc valloc pvalloc malloc_usable_size
+    malloc_trim mallopt mallinfo mallinfo2 malloc_stats malloc_info xmalloc malloc0 xmalloc0
+    brk sbrk mmap munmap mremap mprotect madvise mlock mlock2 munlock mlockall munlockall mincore msync memfd_create
+    read write memset memcpy touch fork exit thread_create thread_exit switch_thread setrlimit
+    """.split()  # noqa: SIM905  (a list of words reads better than a list of strings)
+)
+
+MAX_SOURCE_BYTES = 1 << 20  # of text: 50,000 lines fit
+MAX_STEPS = 200_000  # calls of one run
+MAX_OPERATIONS = 2_000_000  # statements and loop rounds of one run, so that empty loops end too
+MAX_BYTES = 1 << 20  # of one bytes or str value
+MAX_BITS = 128  # of one integer
+
+_BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.BitAnd: operator.and_,
+    ast.BitOr: operator.or_,
+    ast.BitXor: operator.xor,
+    ast.LShift: operator.lshift,
+    ast.RShift: operator.rshift,
+}
+_UNARY: dict[type[ast.unaryop], Callable[[Any], Any]] = {
+    ast.USub: operator.neg,
+    ast.UAdd: operator.pos,
+    ast.Invert: operator.invert,
+}
+
+
+class ScriptError(UserError):
+    """A script that is no script, or that asks for too much; the message names the line."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call that was made.
+
+    line: 1-based; process: the name it was called on, "" for the first; name, arguments: as called, evaluated;
+    result: what it returned, None after an error; error: None, or what ended the process or was wrong with the call.
+    """
+
+    line: int
+    process: str
+    name: str
+    arguments: tuple[Any, ...]
+    keywords: dict[str, Any]
+    result: Any
+    error: Killed | UserError | None
+
+    @property
+    def text(self) -> str:
+        """The call with its values: "child.write(0x55555555b2a0, b'x')"."""
+        values = [_show(value) for value in self.arguments]
+        values += [f"{key}={_show(value)}" for key, value in self.keywords.items()]
+        owner = f"{self.process}." if self.process else ""
+        return f"{owner}{self.name}({', '.join(values)})"
+
+
+@dataclass
+class Script:
+    """A parsed script; `parse` makes it, `run` plays it."""
+
+    source: str
+    body: list[ast.stmt] = field(repr=False)
+
+    def run(self, process: Any, constants: dict[str, int] | None = None) -> Iterator[Step]:
+        """Play the script on `process`; yields each call after it was made.
+
+        constants: names the script may use, such as {"PROT_READ": 1}. ScriptError names the line of a mistake that
+        only shows when run: an unknown name, a number out of bounds, too many steps.
+        """
+        return _Run(process, dict(constants or {})).block(self.body)
+
+
+def parse(source: str) -> Script:
+    """Read a script. ScriptError with line and place when it is not one."""
+    if len(source) > MAX_SOURCE_BYTES:
+        raise ScriptError(f"the script has {len(source):,} characters; {MAX_SOURCE_BYTES:,} are the most")
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        raise ScriptError(f"line {error.lineno}: {error.msg}: {(error.text or '').strip()!r}") from None
+    except (ValueError, RecursionError, MemoryError):
+        raise ScriptError("the script nests too deeply or holds a null character") from None
+    for statement in tree.body:
+        _check(statement)
+    return Script(source, tree.body)
+
+
+def _check(statement: ast.stmt) -> None:
+    """Refuse every statement that is no assignment, call or for-range loop; expressions are checked when evaluated."""
+    match statement:
+        case ast.Expr() | ast.Pass():
+            return
+        case ast.Assign(targets=[ast.Name() | ast.Subscript(value=ast.Name())]):
+            return
+        case ast.For(target=ast.Name(), iter=ast.Call(func=ast.Name(id="range"), keywords=[]), orelse=[]):
+            for inner in statement.body:
+                _check(inner)
+            return
+    what = type(statement).__name__.lower()
+    raise ScriptError(f"line {statement.lineno}: {what}: a script has calls, assignments and `for … in range(…)` only")
+
+
+class _Run:
+    """One play of a script: its names and how much it has done."""
+
+    def __init__(self, process: Any, constants: dict[str, int]) -> None:
+        self.process = process
+        self.names: dict[str, Any] = dict(constants)
+        self.cells: dict[tuple[str, int], Any] = {}
+        self.steps = 0
+        self.operations = 0
+        self.dead: set[int] = set()
+
+    def block(self, body: list[ast.stmt]) -> Iterator[Step]:
+        for statement in body:
+            yield from self.statement(statement)
+
+    def statement(self, statement: ast.stmt) -> Iterator[Step]:
+        self.spend(statement)
+        match statement:
+            case ast.For(target=ast.Name(id=name), iter=ast.Call(args=bounds)):
+                for number in self.range_of(statement, bounds):
+                    self.spend(statement)
+                    self.names[name] = number
+                    yield from self.block(statement.body)
+            case ast.Expr(value=value):
+                yield from self.value_steps(value, lambda result: None)
+            case ast.Assign(targets=[target], value=value):
+                yield from self.value_steps(value, lambda result: self.assign(target, result))
+
+    def spend(self, node: ast.stmt) -> None:
+        self.operations += 1
+        if self.operations > MAX_OPERATIONS:
+            raise ScriptError(f"line {node.lineno}: stopped after {MAX_OPERATIONS:,} statements")
+
+    def range_of(self, node: ast.stmt, bounds: list[ast.expr]) -> range:
+        values = [self.value(bound) for bound in bounds]
+        if not 1 <= len(values) <= 3 or not all(isinstance(value, int) for value in values):
+            raise ScriptError(f"line {node.lineno}: range takes one to three integers")
+        if len(values) == 3 and values[2] == 0:
+            raise ScriptError(f"line {node.lineno}: range with step 0 never ends")
+        return range(*values)
+
+    def value_steps(self, node: ast.expr, use: Callable[[Any], None]) -> Iterator[Step]:
+        """Evaluate the right side; when it is a call that is one step, yielded after its result was used."""
+        if not isinstance(node, ast.Call):
+            use(self.value(node))
+            return
+        step = self.call(node)
+        if step.error is None:
+            use(step.result)
+        yield step
+
+    def assign(self, target: ast.expr, value: Any) -> None:
+        match target:
+            case ast.Name(id=name):
+                self.names[name] = value
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                self.cells[name, self.integer(index)] = value
+
+    def call(self, node: ast.Call) -> Step:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise ScriptError(f"line {node.lineno}: stopped after {MAX_STEPS:,} calls")
+        owner, name, process = self.callee(node)
+        arguments = tuple(self.value(argument) for argument in node.args)
+        keywords = {word.arg: self.value(word.value) for word in node.keywords if word.arg is not None}
+        if len(keywords) != len(node.keywords):
+            raise ScriptError(f"line {node.lineno}: ** is not part of a script")
+        result, error = self.perform(process, name, arguments, keywords)
+        return Step(node.lineno, owner, name, arguments, keywords, result, error)
+
+    def perform(
+        self, process: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[Any, Killed | UserError | None]:
+        if id(process) in self.dead:
+            return None, UserError("this process has ended")
+        try:
+            return getattr(process, name)(*arguments, **keywords), None
+        except Killed as error:
+            self.dead.add(id(process))
+            return None, error
+        except UserError as error:
+            return None, error
+        except TypeError as error:
+            return None, UserError(f"{name}: {error}")
+
+    def callee(self, node: ast.Call) -> tuple[str, str, Any]:
+        match node.func:
+            case ast.Name(id=name):
+                owner, process = "", self.process
+            case ast.Attribute(value=ast.Name(id=owner), attr=name):
+                process = self.value(node.func.value)
+            case ast.Attribute(value=ast.Subscript() as cell, attr=name):
+                owner, process = ast.unparse(cell), self.value(cell)
+            case _:
+                raise ScriptError(f"line {node.lineno}: {ast.unparse(node.func)[:40]!r} cannot be called")
+        if name not in CALLS or isinstance(process, (int, str, bytes)) or not hasattr(process, name):
+            raise ScriptError(f"line {node.lineno}: there is no call {name!r}")
+        return owner, name, process
+
+    def value(self, node: ast.expr) -> Any:
+        match node:
+            case ast.Constant(value=int() | str() | bytes() as value):
+                return self.bounded(node, value)
+            case ast.Name(id=name) if name in self.names:
+                return self.names[name]
+            case ast.Subscript(value=ast.Name(id=name), slice=index):
+                key = (name, self.integer(index))
+                if key in self.cells:
+                    return self.cells[key]
+                raise ScriptError(f"line {node.lineno}: {name}[{key[1]}] has no value yet")
+            case ast.UnaryOp(op=sign, operand=operand) if type(sign) in _UNARY:
+                return _UNARY[type(sign)](self.integer(operand))
+            case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _BINARY:
+                return self.arithmetic(node, sign, left, right)
+            case ast.Name(id=name):
+                raise ScriptError(f"line {node.lineno}: {name!r} has no value yet")
+            case ast.Call():
+                raise ScriptError(f"line {node.lineno}: give the inner call a line and a name of its own")
+        raise ScriptError(f"line {node.lineno}: {ast.unparse(node)[:40]!r} is not part of a script")
+
+    def arithmetic(self, node: ast.BinOp, sign: ast.operator, left: ast.expr, right: ast.expr) -> Any:
+        one, other = self.value(left), self.value(right)
+        if isinstance(one, (str, bytes)) and isinstance(sign, ast.Mult) and isinstance(other, int):
+            if len(one) * other > MAX_BYTES:
+                raise ScriptError(f"line {node.lineno}: a text of more than {MAX_BYTES:,} bytes")
+            return one * other
+        if not isinstance(one, int) or not isinstance(other, int):
+            raise ScriptError(f"line {node.lineno}: arithmetic takes integers")
+        if isinstance(sign, ast.LShift | ast.RShift) and not 0 <= other <= MAX_BITS:
+            raise ScriptError(f"line {node.lineno}: a shift by {other}")
+        if isinstance(sign, ast.FloorDiv | ast.Mod) and other == 0:
+            raise ScriptError(f"line {node.lineno}: division by zero")
+        return self.bounded(node, _BINARY[type(sign)](one, other))
+
+    def integer(self, node: ast.expr) -> int:
+        value = self.value(node)
+        if isinstance(value, int):
+            return value
+        raise ScriptError(f"line {node.lineno}: {ast.unparse(node)[:40]!r} is no integer")
+
+    def bounded(self, node: ast.expr, value: Any) -> Any:
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            raise ScriptError(f"line {node.lineno}: a number of more than {MAX_BITS} bits")
+        return value
+
+
+def _show(value: Any) -> str:
+    """A value as a reader wants it: large integers in hexadecimal."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return hex(value) if abs(value) >= 1 << 16 else str(value)
+    return repr(value)
