@@ -29,15 +29,57 @@ from typing import Any
 
 from memtwin.errors import Killed, UserError
 
-# `open` is not among them: a script must not reach the host's files.
-CALLS = frozenset(
-    """
-    malloc calloc realloc reallocarray free memalign posix_memalign aligned_alloc valloc pvalloc malloc_usable_size
-    malloc_trim mallopt mallinfo mallinfo2 malloc_stats malloc_info xmalloc malloc0 xmalloc0
-    brk sbrk mmap munmap mremap mprotect madvise mlock mlock2 munlock mlockall munlockall mincore msync memfd_create
-    read write memset memcpy touch fork exit thread_create thread_exit switch_thread setrlimit
-    """.split()  # noqa: SIM905  (a list of words reads better than a list of strings)
-)
+# Every call a script may make, with its signature: the public methods that the twin's Process, its threads and the
+# host's Process have in common. C's names, order and results (0, -1, EINVAL, a null pointer …); `errno` is an attribute
+# of the process. What C returns through a pointer it returns through a pointer here: posix_memalign stores the block's
+# address at `memptr`.
+CALLS: dict[str, str] = {
+    "malloc": "malloc(size) -> pointer",
+    "calloc": "calloc(count, size) -> pointer",
+    "realloc": "realloc(pointer, size) -> pointer",
+    "reallocarray": "reallocarray(pointer, count, size) -> pointer",
+    "free": "free(pointer)",
+    "memalign": "memalign(alignment, size) -> pointer",
+    "posix_memalign": "posix_memalign(memptr, alignment, size) -> error",
+    "aligned_alloc": "aligned_alloc(alignment, size) -> pointer",
+    "valloc": "valloc(size) -> pointer",
+    "pvalloc": "pvalloc(size) -> pointer",
+    "malloc_usable_size": "malloc_usable_size(pointer) -> bytes",
+    "malloc_trim": "malloc_trim(pad) -> 0 or 1",
+    "mallopt": "mallopt(parameter, value) -> 0 or 1",
+    "mallinfo": "mallinfo() -> fields",
+    "mallinfo2": "mallinfo2() -> fields",
+    "malloc_stats": "malloc_stats() -> the text for stderr",
+    "malloc_info": "malloc_info() -> the XML text",
+    "xmalloc": "xmalloc(size) -> pointer, or the process ends with a message",
+    "malloc0": "malloc0(size) -> pointer to zeros",
+    "xmalloc0": "xmalloc0(size) -> pointer to zeros, or the process ends with a message",
+    "brk": "brk(address) -> 0 or -1",
+    "sbrk": "sbrk(increment) -> the old break or -1",
+    "mmap": "mmap(address=0, length, prot=PROT_READ|PROT_WRITE, flags=MAP_PRIVATE|MAP_ANONYMOUS, fd=-1, offset=0)",
+    "munmap": "munmap(address, length) -> 0 or -1",
+    "mremap": "mremap(address, old_length, new_length, flags=MREMAP_MAYMOVE, new_address=0) -> address or -1",
+    "mprotect": "mprotect(address, length, prot) -> 0 or -1",
+    "madvise": "madvise(address, length, advice) -> 0 or -1",
+    "mlock": "mlock(address, length) -> 0 or -1",
+    "mlock2": "mlock2(address, length, flags) -> 0 or -1",
+    "munlock": "munlock(address, length) -> 0 or -1",
+    "mincore": "mincore(address, length) -> bytes, one a page: bit 0 set when the page is in memory",
+    "msync": "msync(address, length, flags) -> 0 or -1",
+    "memfd_create": "memfd_create(name) -> fd",
+    "ftruncate": "ftruncate(fd, length) -> 0 or -1",
+    "open": 'open("/dev/zero") -> fd',
+    "read": "read(address, length) -> bytes",
+    "write": "write(address, data)",
+    "read_u64": "read_u64(address) -> the 64-bit word there",
+    "write_u64": "write_u64(address, value)",
+    "memset": "memset(address, value, length)",
+    "memcpy": "memcpy(to, source, length)",
+    "touch": "touch(address, length) -> a write access to each page; its page faults are counted",
+    "fork": "fork() -> the child process",
+    "thread": "thread() -> a new thread: the same calls, its own tcache and arena",
+    "exit": "exit(status=0): ends the process, or the thread it is called on",
+}
 
 MAX_SOURCE_BYTES = 1 << 20  # of text: 50,000 lines fit
 MAX_STEPS = 200_000  # calls of one run
@@ -206,6 +248,10 @@ class _Run:
         keywords = {word.arg: self.value(word.value) for word in node.keywords if word.arg is not None}
         if len(keywords) != len(node.keywords):
             raise ScriptError(f"line {node.lineno}: ** is not part of a script")
+        if name == "open" and (arguments, keywords) != (("/dev/zero",), {}):
+            raise ScriptError(f'line {node.lineno}: a script opens nothing but "/dev/zero"')
+        if name == "write":  # "text" is bytes, as in C
+            arguments = tuple(value.encode() if isinstance(value, str) else value for value in arguments)
         result, error = self.perform(process, name, arguments, keywords)
         return Step(node.lineno, owner, name, arguments, keywords, result, error)
 
