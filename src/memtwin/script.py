@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from memtwin.constants import CONSTANTS
 from memtwin.errors import Killed, UserError
 
 # Every call a script may make, with its signature: the public methods that the twin's Process, its threads and the
@@ -79,24 +80,6 @@ CALLS: dict[str, str] = {
     "fork": "fork() -> the child process",
     "thread": "thread() -> a new thread: the same calls, its own tcache and arena",
     "exit": "exit(status=0): ends the process, or the thread it is called on",
-}
-
-# The names a script may use: sys/mman.h, errno.h and malloc.h of Linux on x86-64.
-CONSTANTS: dict[str, int] = {
-    "PAGE": 4096,
-    **{"PROT_NONE": 0, "PROT_READ": 1, "PROT_WRITE": 2, "PROT_EXEC": 4},
-    **{"MAP_SHARED": 1, "MAP_PRIVATE": 2, "MAP_FIXED": 0x10, "MAP_ANONYMOUS": 0x20, "MAP_GROWSDOWN": 0x100},
-    **{"MAP_LOCKED": 0x2000, "MAP_NORESERVE": 0x4000, "MAP_POPULATE": 0x8000, "MAP_STACK": 0x20000},
-    **{"MAP_FIXED_NOREPLACE": 0x100000, "MAP_FAILED": -1},
-    **{"MREMAP_MAYMOVE": 1, "MREMAP_FIXED": 2, "MREMAP_DONTUNMAP": 4},
-    **{"MADV_NORMAL": 0, "MADV_RANDOM": 1, "MADV_SEQUENTIAL": 2, "MADV_WILLNEED": 3, "MADV_DONTNEED": 4},
-    **{"MADV_FREE": 8, "MADV_DONTFORK": 10, "MADV_DOFORK": 11, "MADV_HUGEPAGE": 14, "MADV_NOHUGEPAGE": 15},
-    **{"MADV_WIPEONFORK": 18, "MADV_KEEPONFORK": 19, "MADV_COLD": 20, "MADV_PAGEOUT": 21},
-    **{"MADV_POPULATE_READ": 22, "MADV_POPULATE_WRITE": 23},
-    **{"MS_ASYNC": 1, "MS_INVALIDATE": 2, "MS_SYNC": 4, "MLOCK_ONFAULT": 1},
-    **{"M_MXFAST": 1, "M_TRIM_THRESHOLD": -1, "M_TOP_PAD": -2, "M_MMAP_THRESHOLD": -3, "M_MMAP_MAX": -4},
-    **{"M_CHECK_ACTION": -5, "M_PERTURB": -6, "M_ARENA_TEST": -7, "M_ARENA_MAX": -8},
-    **{"EPERM": 1, "EBADF": 9, "EAGAIN": 11, "ENOMEM": 12, "EACCES": 13, "EFAULT": 14, "EEXIST": 17, "EINVAL": 22},
 }
 
 MAX_SOURCE_BYTES = 1 << 20  # of text: 50,000 lines fit
