@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check bench clean
+.PHONY: help demo install test check bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -26,6 +26,9 @@ demo: install ## record, replay and explain a program that fragments its heap
 
 test: install ## all tests, compiled; one leg uncompiled
 	$(PY) -m pytest
+
+libcs: install ## fetch the C libraries of other releases that the twin is checked against
+	$(PY) -m memtwin.host.libcs
 
 check: install ## style, types, docs
 	$(VENV)/bin/ruff check src tests
