@@ -69,7 +69,7 @@ def _find_main_arena(elf: Any, library: Path) -> int:
 def _find_mp(elf: Any, library: Path) -> int:
     word = elf.elfclass // 8
     section = elf.get_section_by_name(".data")
-    at = section.data().find(struct.pack("<3Q" if word == 8 else "<3I", 131072, 131072, 131072))
+    at: int = section.data().find(struct.pack("<3Q" if word == 8 else "<3I", 131072, 131072, 131072))
     if at < 0:
         raise UserError(f"{library}: no mp_ in it; is it glibc's libc.so.6?")
     return int(section["sh_addr"]) + at
