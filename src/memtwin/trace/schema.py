@@ -11,6 +11,8 @@ A trace is a directory that pandas, polars and duckdb read as it is:
 KEY is "PID" for a process's first image and "PID.N" after its Nth exec. Row i of the events is event number i of that
 image; a gap in what was recorded is one row with op LOST. All addresses and sizes are bytes.
 
+`trace.json` is written last; each file is NAME.part until it is whole.
+
 Columns of an event, and what each operation puts there (unused ones are 0):
 
     op             size            pointer   argument           result          error
@@ -44,11 +46,26 @@ Columns of an event, and what each operation puts there (unused ones are 0):
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 import pyarrow as pa
 
+from memtwin.errors import TraceError
+
 FORMAT_VERSION = 1
+METADATA_KEY = b"memtwin"  # of the header facts in the metadata of an events file
+PROCESS_TREE = "trace.json"
+RAW_DIRECTORY = "raw"  # the recorder's own files, inside the trace's directory until they are imported
+
+_KEY = re.compile(r"[1-9][0-9]{0,9}(\.[1-9][0-9]{0,9})?")
+
+
+def check_key(key: str, where: str) -> str:
+    """`key` itself; TraceError when it is not "PID" or "PID.N", so that no key leads out of the trace's directory."""
+    if not _KEY.fullmatch(key):
+        raise TraceError(f"{where}: {key!r:.40} is no key of a process image")
+    return key
 
 
 class Op(IntEnum):
@@ -83,25 +100,30 @@ class Op(IntEnum):
     END = 42
 
 
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+# Never null: pandas would turn a column of 64-bit integers with nulls into floats, and addresses would lose their ends.
 EVENTS = pa.schema(
     [
-        ("op", pa.uint8()),
-        ("flags", pa.uint8()),
-        ("error", pa.uint8()),
-        ("thread", pa.uint32()),  # tid
-        ("size", pa.uint64()),
-        ("pointer", pa.uint64()),
-        ("argument", pa.uint64()),
-        ("extra", pa.uint64()),
-        ("result", pa.uint64()),
+        _required("op", pa.uint8()),
+        _required("flags", pa.uint8()),
+        _required("error", pa.uint8()),
+        _required("thread", pa.uint32()),  # tid
+        _required("size", pa.uint64()),
+        _required("pointer", pa.uint64()),
+        _required("argument", pa.uint64()),
+        _required("extra", pa.uint64()),
+        _required("result", pa.uint64()),
     ]
 )
 
 # One row a sample; a figure that this sample did not take is null. `event` is the number of the event it precedes.
 SAMPLES = pa.schema(
     [
-        ("event", pa.uint64()),
-        ("time_ns", pa.uint64()),  # since the image's first event, CLOCK_MONOTONIC
+        _required("event", pa.uint64()),
+        _required("time_ns", pa.uint64()),  # since the image's first event, CLOCK_MONOTONIC
         ("rss_bytes", pa.uint64()),  # statm resident
         ("heap_bytes", pa.uint64()),  # the brk heap: its size
         ("heap_resident_bytes", pa.uint64()),  # and the part of it in RAM (mincore / pagemap)
@@ -111,19 +133,19 @@ SAMPLES = pa.schema(
     ]
 )
 
-# One row a VMA of a snapshot.
+# One row a VMA of a snapshot, snapshots in the order of their events, VMAs by address.
 MAPS = pa.schema(
     [
-        ("snapshot", pa.uint32()),
-        ("event", pa.uint64()),
-        ("time_ns", pa.uint64()),
-        ("start", pa.uint64()),
-        ("end", pa.uint64()),
-        ("permissions", pa.string()),  # "rw-p"
-        ("offset", pa.uint64()),
-        ("device", pa.string()),
-        ("inode", pa.uint64()),
-        ("path", pa.string()),
+        _required("snapshot", pa.uint32()),
+        _required("event", pa.uint64()),
+        _required("time_ns", pa.uint64()),
+        _required("start", pa.uint64()),
+        _required("end", pa.uint64()),
+        _required("permissions", pa.string()),  # "rw-p"
+        _required("offset", pa.uint64()),
+        _required("device", pa.string()),
+        _required("inode", pa.uint64()),
+        _required("path", pa.string()),
         ("rss_bytes", pa.uint64()),  # from smaps; null where the snapshot is of maps only
     ]
 )
