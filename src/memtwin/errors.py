@@ -8,6 +8,7 @@
     │   ├── MemoryFault             an access that the kernel answers with a signal: address, access, code, why
     │   │   ├── SegmentationFault   SIGSEGV: si_code 1 no mapping there, 2 the mapping does not allow it
     │   │   └── BusError            SIGBUS: si_code 2, past the end of the mapped file
+    │   ├── Exited                  the process ended itself: exit, or xmalloc that found no memory
     │   ├── Aborted                 SIGABRT: the C library's own message
     │   └── OutOfMemoryKilled       SIGKILL by the OOM killer
     └── ValidationError             a structure of the twin broke its own rules: a bug in memtwin
@@ -67,6 +68,14 @@ class Aborted(Killed):
     """SIGABRT; the message is the C library's own, such as "free(): invalid pointer"."""
 
     signal = 6
+
+
+class Exited(Killed):
+    """The process ended itself; `status` is its exit status, the message what it printed, if anything."""
+
+    def __init__(self, status: int, message: str = "") -> None:
+        super().__init__(message or f"exit status {status}")
+        self.status = status
 
 
 class OutOfMemoryKilled(Killed):
