@@ -30,13 +30,14 @@ enum { SIGBUS = 7, SIGSEGV = 11, CLOEXEC = 02000000, SET_CHILD_SUBREAPER = 36, C
  *   CALL        raw system call `number` with a[0..5]; the result as the kernel gives it, -errno included
  *   TOUCH_READ  load one byte at a[0], a[0]+a[2], ... a[1] times; `value` chains the bytes; the result counts them
  *   TOUCH_WRITE store the byte a[3] in the same way
+ *   TOUCH_DIRTY a store that leaves the byte as it is, in the same way
  *   SPLIT       fork; the child becomes process a[0]; the result is its pid. Both are warm again when this answers
  *   REAP        end process a[0] and wait for it; the result is its pid
  *   FRESH       execve of this very program; the new image answers
  *   MAP_LOOP    a[0] times mmap of a[1] anonymous bytes and munmap of them
  *   FORK_LOOP   a[0] times fork, exit of the child, wait
  */
-enum { NOTHING, CALL, TOUCH_READ, TOUCH_WRITE, SPLIT, REAP, FRESH, MAP_LOOP, FORK_LOOP };
+enum { NOTHING, CALL, TOUCH_READ, TOUCH_WRITE, TOUCH_DIRTY, SPLIT, REAP, FRESH, MAP_LOOP, FORK_LOOP };
 enum { WANT_MAPS = 1, WANT_TIME = 2 };
 
 struct command {
@@ -91,15 +92,17 @@ static _Noreturn void end(int status) {
     for (;;) call(EXIT_GROUP, status, 0, 0, 0, 0, 0);
 }
 
-/* The only two instructions that touch commanded addresses. They leave the stack alone, so that the signal handler
+/* The only three instructions that touch commanded addresses. They leave the stack alone, so that the signal handler
  * can send a failed one to `access_failed`, which returns -1 in its stead. */
 i64 load_byte(u64 address);
 i64 store_byte(u64 address, u64 value);
+i64 dirty_byte(u64 address);
 void return_from_signal(void);
 __asm__(".text\n"
         "access_begin:\n"
         "load_byte: movzbl (%rdi), %eax\n ret\n"
         "store_byte: movb %sil, (%rdi)\n xorl %eax, %eax\n ret\n"
+        "dirty_byte: lock orb $0, (%rdi)\n xorl %eax, %eax\n ret\n"
         "access_end:\n"
         "access_failed: movq $-1, %rax\n ret\n"
         "return_from_signal: movl $15, %eax\n syscall\n"
@@ -214,7 +217,9 @@ static i64 touch(struct command *command) {
     u64 address = command->a[0];
     i64 done;
     for (done = 0; done < command->a[1]; done++, address += command->a[2]) {
-        i64 byte = command->kind == TOUCH_READ ? load_byte(address) : store_byte(address, command->a[3]);
+        i64 byte = command->kind == TOUCH_READ    ? load_byte(address)
+                   : command->kind == TOUCH_WRITE ? store_byte(address, command->a[3])
+                                                  : dirty_byte(address);
         if (byte < 0) break;
         now.value = now.value * 31 + byte;
     }
@@ -283,7 +288,8 @@ static i64 operate(struct command *command) {
     case NOTHING: return 0;
     case CALL: return call(command->number, a[0], a[1], a[2], a[3], a[4], a[5]);
     case TOUCH_READ:
-    case TOUCH_WRITE: return touch(command);
+    case TOUCH_WRITE:
+    case TOUCH_DIRTY: return touch(command);
     case MAP_LOOP: return map_loop(a[0], a[1]);
     case FORK_LOOP: return fork_loop(a[0]);
     }

@@ -27,7 +27,7 @@ from typing import NamedTuple, Self
 
 from memtwin.errors import MemtwinError, UserError
 
-NOTHING, CALL, TOUCH_READ, TOUCH_WRITE, SPLIT, REAP, FRESH, MAP_LOOP, FORK_LOOP = range(9)
+NOTHING, CALL, TOUCH_READ, TOUCH_WRITE, TOUCH_DIRTY, SPLIT, REAP, FRESH, MAP_LOOP, FORK_LOOP = range(10)
 WANT_MAPS, WANT_TIME = 1, 2
 PROCESSES = 8  # root and descendants
 
@@ -137,6 +137,7 @@ class Stage:
     ) -> None:
         self._rest = b""
         self.pids: dict[int, int] = {}
+        self._parents: dict[int, int] = {}
         order_read, self._order = os.pipe()
         self._answers, answer_write = os.pipe()
         for pipe in (self._order, self._answers):
@@ -164,7 +165,7 @@ class Stage:
     def _greeted(self) -> Answer:
         (hello,) = self._take(1)
         self.facts = Facts._make(struct.unpack("<5Q", hello.room))
-        self.pids = {0: self._process.pid}
+        self.pids, self._parents = {0: self._process.pid}, {}
         return hello
 
     def play(self, commands: Sequence[bytes]) -> list[Answer]:
@@ -218,13 +219,29 @@ class Stage:
         """Fork `process`; the child becomes number `child`."""
         made = self.play([command(SPLIT, child, process=process)])[0]
         if made.result > 0:
-            self.pids[child] = made.result
+            self.born(child, process, made.result)
         return made
 
-    def reap(self, child: int, process: int = 0) -> Answer:
-        """End process `child` and wait for it in its parent (or in the root, when the parent is gone)."""
-        self.pids.pop(child, None)
-        return self.play([command(REAP, child, process=process)])[0]
+    def reap(self, child: int) -> Answer:
+        """End process `child` and wait for it in its parent, or in the root when the parent is gone."""
+        made = self.play([command(REAP, child, process=self._parents.get(child, 0))])[0]
+        self.gone(child)
+        return made
+
+    def reap_all(self) -> None:
+        """End all descendants."""
+        for child in sorted(self._parents):
+            self.reap(child)
+
+    def born(self, child: int, parent: int, pid: int) -> None:
+        """Take note of a SPLIT that was played."""
+        self.pids[child] = pid
+        self._parents[child] = parent
+
+    def gone(self, child: int) -> None:
+        """Take note of a REAP that was played; what it forked is now the root's."""
+        del self.pids[child], self._parents[child]
+        self._parents = {one: 0 if parent == child else parent for one, parent in self._parents.items()}
 
     def maps(self, process: int = 0) -> bytes:
         """/proc/PID/maps."""

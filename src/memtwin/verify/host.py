@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The host's part in a comparison: operations played on the stage, its processes observed through /proc."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from memtwin.host import proc
+from memtwin.host.stage import (
+    NOTHING,
+    REAP,
+    SPLIT,
+    TOUCH_DIRTY,
+    TOUCH_READ,
+    TOUCH_WRITE,
+    WANT_MAPS,
+    Answer,
+    Facts,
+    Stage,
+    call_command,
+    command,
+)
+from memtwin.verify.observation import Observation, Pages, observe
+from memtwin.verify.operations import NO_FILE, Operation, Outcome
+from memtwin.verify.scene import Scene
+
+PAGE = 4096
+
+
+class Host:
+    """A stage with the scene's files. limits: see Stage."""
+
+    def __init__(self, scene: Scene, limits: Mapping[int, tuple[int, int]] | None = None) -> None:
+        self.scene = scene
+        self._limits = limits
+        self._numbers = scene.numbers()
+        self.stage = Stage(scene.passed(), limits)
+        self.start_maps = self.stage.fresh().maps
+
+    @property
+    def facts(self) -> Facts:
+        """Where the stage's own things lie."""
+        return self.stage.facts
+
+    def restart(self) -> bytes:
+        """A fresh address space and the scene as at first; its maps. Descendants are ended."""
+        self.stage.reap_all()
+        self.scene.reset()
+        self.start_maps = self.stage.fresh().maps
+        return self.start_maps
+
+    def revive(self) -> bytes:
+        """A new stage after StageDied."""
+        self.stage.close()
+        self.stage = Stage(self.scene.passed(), self._limits)
+        return self.restart()
+
+    def play(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Perform them in order; an outcome for each. StageDied when the process cannot go on."""
+        answers = self.stage.play([self._command(operation) for operation in operations])
+        return [self._outcome(*both) for both in zip(operations, answers, strict=True)]
+
+    def _command(self, operation: Operation) -> bytes:
+        process, name, a = operation
+        match name:
+            case "nothing":
+                return command(NOTHING, process=process, want=WANT_MAPS)
+            case "load":
+                return command(TOUCH_READ, *a, process=process, want=WANT_MAPS)
+            case "store":
+                return command(TOUCH_WRITE, *a, process=process, want=WANT_MAPS)
+            case "touch_read":
+                return command(TOUCH_READ, a[0], a[1], PAGE, process=process, want=WANT_MAPS)
+            case "touch_write":
+                return command(TOUCH_DIRTY, a[0], a[1], PAGE, process=process, want=WANT_MAPS)
+            case "fork":
+                return command(SPLIT, *a, process=process, want=WANT_MAPS)
+            case "exit":
+                return command(REAP, *a, process=process, want=WANT_MAPS)
+            case "mincore":
+                pages = min((a[1] + PAGE - 1) // PAGE, self.facts.scratch_length)
+                return call_command(name, *a, self.facts.scratch, process=process, want=WANT_MAPS, room=pages)
+            case "mmap":
+                file = -1 if a[4] == NO_FILE else self._numbers[a[4]]
+                return call_command(name, *a[:4], file, a[5], process=process, want=WANT_MAPS)
+        return call_command(name, *a, process=process, want=WANT_MAPS)
+
+    def _outcome(self, operation: Operation, answer: Answer) -> Outcome:
+        """An answer without what only the host has: process ids, mincore's vector when the call failed."""
+        result, name = answer.result, operation.name
+        if name == "fork" and result > 0:
+            self.stage.born(operation.arguments[0], operation.process, result)
+            result = 0
+        elif name == "exit" and result > 0:
+            self.stage.gone(operation.arguments[0])
+            result = 0
+        value = answer.value if name == "load" else 0
+        data = bytes(byte & 1 for byte in answer.room) if result == 0 else b""
+        return Outcome(
+            result, answer.minflt, answer.majflt, answer.signal, answer.code, answer.address, value, data, answer.maps
+        )
+
+    def observe(self) -> Observation:
+        """What /proc tells of all living processes now."""
+        return observe(self.facts, {process: _HostPages(pid) for process, pid in self.stage.pids.items()})
+
+    def close(self) -> None:
+        """End the stage."""
+        self.stage.close()
+
+
+class _HostPages(Pages):
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def smaps(self) -> bytes:
+        return Path(f"/proc/{self.pid}/smaps").read_bytes()
+
+    def status(self) -> str:
+        return Path(f"/proc/{self.pid}/status").read_text()
+
+    def pagemap(self, start: int, pages: int) -> Sequence[int]:
+        return proc.read_pagemap(self.pid, start, pages)
+
+    def map_count(self, pfn: int) -> int:
+        return _map_counts().of(pfn)
+
+
+def _map_counts() -> proc.MapCounts:
+    """One open /proc/kpagecount for the whole run."""
+    global _counts
+    if _counts is None:
+        _counts = proc.MapCounts()
+    return _counts
+
+
+_counts: proc.MapCounts | None = None

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The files that sequences map: the same on twin and host, and as they were before each sequence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Self
+
+from memtwin.verify.operations import FILES
+
+PAGE = 4096
+FILE_BYTES = 40 * PAGE + 1000  # the last page is partly past the end: touching the next one is SIGBUS
+MEMFD_BYTES = 48 * PAGE
+FILE_CONTENT = b"".join(bytes([page + 1]) * PAGE for page in range(41))[:FILE_BYTES]
+_CLOSED = 99
+
+
+class Scene:
+    """One open descriptor for each name in FILES; `reset` gives them their first content back.
+
+    The file on disk is written by us, so that all its pages are in the page cache: a read of a page that is not would
+    be a major fault with readahead, whose extent is not exact. directory: where it shall lie, on a disk file system.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        number, name = tempfile.mkstemp(prefix="memtwin-scene-", dir=directory or "/var/tmp")
+        self.path = Path(name)
+        self._file = number
+        self._memfd = os.memfd_create("scene")
+        self._pipe = os.pipe()
+        self.descriptors: dict[str, int] = {
+            "memfd": self._memfd,
+            "file": self._file,
+            "readonly": os.open(name, os.O_RDONLY),
+            "writeonly": os.open(name, os.O_WRONLY),
+            "zero": os.open("/dev/zero", os.O_RDWR),
+            "directory": os.open("/", os.O_RDONLY | os.O_DIRECTORY),
+            "pipe": self._pipe[0],
+            "closed": _CLOSED,
+        }
+        with contextlib.suppress(OSError):
+            os.close(_CLOSED)
+        self.reset()
+
+    def reset(self) -> None:
+        """The first content: the file's pages each full of its number + 1, the memfd without any page."""
+        os.ftruncate(self._memfd, 0)
+        os.ftruncate(self._memfd, MEMFD_BYTES)
+        os.pwrite(self._file, FILE_CONTENT, 0)
+
+    def passed(self) -> list[int]:
+        """The descriptors that a stage must inherit."""
+        return [number for name, number in self.descriptors.items() if name != "closed"]
+
+    def numbers(self) -> list[int]:
+        """Descriptor of each of FILES, in that order."""
+        return [self.descriptors[name] for name in FILES]
+
+    def close(self) -> None:
+        """Close all and remove the file."""
+        for number in self.passed():
+            with contextlib.suppress(OSError):
+                os.close(number)
+        os.close(self._pipe[1])
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
