@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+from libc.stdint cimport int64_t, uint64_t
+from memtwin.hostmem cimport load8, store8
+from memtwin.kernel.flags cimport *
+from memtwin.kernel.advise cimport do_madvise
+from memtwin.kernel.fault cimport handle_fault, host_for, touch_range, touch_vma, untouched
+from memtwin.kernel.mapping cimport do_brk, do_mmap, do_munmap
+from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.protect cimport do_mprotect
+from memtwin.kernel.remap cimport do_mremap
+from memtwin.kernel.vma cimport Vma, new_vma
+from memtwin.memory cimport READ, WRITE, Memory
+
+cdef enum:
+    CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MLOCK, CALL_MUNLOCK
+    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALLS
+
+cdef class AddressSpace(Mm):
+    cdef int64_t counts[16]
+
+    cdef uint64_t fault(self, uint64_t address, int access) noexcept
+    cpdef int64_t sys_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
+                           uint64_t offset) noexcept
+    cpdef int64_t sys_munmap(self, uint64_t address, uint64_t length) noexcept
+    cpdef int64_t sys_mprotect(self, uint64_t address, uint64_t length, int64_t prot) noexcept
+    cpdef int64_t sys_mremap(self, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags,
+                             uint64_t new_address) noexcept
+    cpdef uint64_t sys_brk(self, uint64_t address) noexcept
+    cpdef int64_t sys_madvise(self, uint64_t address, uint64_t length, int64_t advice) noexcept
+    cpdef int64_t touch(self, uint64_t address, uint64_t length, int access) noexcept
+    cdef void count_call(self, int call) noexcept

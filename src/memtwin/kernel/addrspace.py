@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""AddressSpace: a process's memory with the kernel's system calls as methods.
+
+`sys_*` are the raw system calls: they return what the kernel returns, a result or -errno, and never raise. Their
+numbers are the kernel's (kernel/flags.py); in place of a file descriptor stands a file object, or None.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import cython
+
+from memtwin.errors import UserError
+from memtwin.kernel.mm import Mm
+from memtwin.kernel.vma import Vma
+
+if not cython.compiled:
+    from memtwin.hostmem import load8
+    from memtwin.kernel.advise import do_madvise
+    from memtwin.kernel.fault import handle_fault, host_for, touch_range
+    from memtwin.kernel.flags import (
+        TOUCHED,
+        VM_ACCOUNT,
+        VM_GROWSDOWN,
+        VM_MAYEXEC,
+        VM_MAYREAD,
+        VM_MAYSHARE,
+        VM_MAYWRITE,
+        VM_SHARED,
+        VM_WRITE,
+    )
+    from memtwin.kernel.mapping import do_brk, do_mmap, do_munmap
+    from memtwin.kernel.protect import do_mprotect
+    from memtwin.kernel.remap import do_mremap
+    from memtwin.kernel.vma import new_vma
+    from memtwin.memory import WRITE
+
+    CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE = range(6)
+    CALLS = 12
+
+if TYPE_CHECKING:
+    from memtwin.kernel.machine import Machine
+
+CALL_NAMES = (
+    "brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mlock", "munlock", "mlockall", "munlockall", "mincore",
+    "msync",
+)  # fmt: skip
+
+
+class AddressSpace(Mm):
+    """An address space without mappings, on `machine` or on a machine of its own.
+
+    mmap_base, brk_start: where the stack's size and the program put them; here what a process without address
+    randomisation, an 8 MiB stack limit and no program has. A recorded process sets them by `set_layout`.
+    """
+
+    def __init__(self, machine: Machine | None = None, window_bits: int = 44) -> None:
+        if machine is None:
+            from memtwin.kernel.machine import Machine
+
+            machine = Machine()
+        Mm.__init__(self, machine, window_bits)
+        if not cython.compiled:
+            self.counts = [0] * CALLS
+        self.set_layout(self.task_size - (128 << 20) & ~(self.page_size - 1), 0x555555560000)
+
+    def set_layout(self, mmap_base: int, brk_start: int) -> None:
+        """Where top-down placement begins, and where the heap will; the break is there until brk moves it."""
+        if mmap_base % self.page_size or mmap_base > self.task_size or brk_start > self.task_size:
+            raise UserError(f"mmap_base {mmap_base:#x}, brk_start {brk_start:#x}: not page addresses of a process")
+        self.mmap_base = mmap_base
+        self.brk_start = self.brk_end = brk_start
+
+    def restore_vma(
+        self, start: int, end: int, prot: int, flags: int = 0x22, offset: int = 0, label: str | None = None
+    ) -> None:
+        """Put in a mapping as a recorded /proc/PID/maps has it, whatever it overlaps; it has no pages yet.
+
+        prot: PROT_*; flags: MAP_PRIVATE or MAP_SHARED; label: its path or "[heap]", "[stack]" and the like. UserError:
+        a range that is empty, unaligned or outside the address space.
+        """
+        if not 0 <= start < end <= self.task_size or (start | end) & (self.page_size - 1):
+            raise UserError(f"mapping {start:#x}-{end:#x} {label or ''}: empty, unaligned or outside the address space")
+        do_munmap(self, start, end - start)
+        bits = (prot & 7) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC
+        if flags & 1:
+            bits |= VM_SHARED | VM_MAYSHARE
+        elif bits & VM_WRITE:
+            bits |= VM_ACCOUNT
+        if label == "[stack]":
+            bits |= VM_GROWSDOWN
+        anonymous = label is None or label in ("[heap]", "[stack]") or label.startswith("[anon")
+        vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, None, self)
+        vma.file = None if anonymous else self.machine.label_file(label)
+        vma.label = label
+        if anonymous and bits & VM_WRITE:
+            vma.join((self.machine.new_anon(),))
+        self.add(vma)
+
+    # faults
+
+    def fault(self, address: int, access: int) -> int:
+        """An access without permission byte: page fault, then the host address of the byte; 0 when it stopped."""
+        if not (access == WRITE and load8(self.slot(address)) & TOUCHED):
+            code = handle_fault(self, address, access)
+            if code:
+                self.stop(code >> 8, code & 255, address, access)
+                return 0
+        return host_for(self, address, access)
+
+    def touch(self, address: int, length: int, access: int) -> int:
+        """Access every page of [address, address + length) as the program would, without storing bytes.
+
+        access: READ or WRITE. Returns how many faults it cost; an illegal access stops it (`stop_signal`).
+        """
+        if length == 0:
+            return 0
+        before = self.min_flt + self.maj_flt
+        touch_range(self, address, address + length, access)
+        return self.min_flt + self.maj_flt - before
+
+    # system calls
+
+    def count_call(self, call: int) -> None:
+        """One system call more."""
+        self.counts[call] += 1
+
+    def sys_mmap(self, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
+        """mmap(2)."""
+        self.count_call(CALL_MMAP)
+        return do_mmap(self, address, length, prot, flags, file, offset)
+
+    def sys_munmap(self, address: int, length: int) -> int:
+        """munmap(2)."""
+        self.count_call(CALL_MUNMAP)
+        return do_munmap(self, address, length)
+
+    def sys_mprotect(self, address: int, length: int, prot: int) -> int:
+        """mprotect(2)."""
+        self.count_call(CALL_MPROTECT)
+        return do_mprotect(self, address, length, prot)
+
+    def sys_mremap(self, address: int, old_length: int, new_length: int, flags: int, new_address: int) -> int:
+        """mremap(2)."""
+        self.count_call(CALL_MREMAP)
+        return do_mremap(self, address, old_length, new_length, flags, new_address)
+
+    def sys_brk(self, address: int) -> int:
+        """The brk system call: the new break, or the old one when it cannot be; brk(0) asks."""
+        self.count_call(CALL_BRK)
+        return do_brk(self, address)
+
+    def sys_madvise(self, address: int, length: int, advice: int) -> int:
+        """madvise(2)."""
+        self.count_call(CALL_MADVISE)
+        return do_madvise(self, address, length, advice)
+
+    # views
+
+    @property
+    def call_counts(self) -> dict[str, int]:
+        """How often each system call was made."""
+        return {name: self.counts[call] for call, name in enumerate(CALL_NAMES) if self.counts[call]}
+
+    @property
+    def rss_pages(self) -> int:
+        """Resident pages, as /proc/PID/statm counts them."""
+        return int(self.anon_pages + self.file_pages + self.shmem_pages)
+
+    def vmas(self) -> list[Vma]:
+        """All VMAs by address."""
+        return list(self.tree)

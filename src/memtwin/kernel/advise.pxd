@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from memtwin.kernel.flags cimport *
+from memtwin.kernel.mapping cimport modify
+from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.vma cimport Vma
+
+@cython.locals(vma=Vma)
+cdef int64_t do_madvise(Mm mm, uint64_t address, uint64_t length, int64_t advice) noexcept
+cdef int64_t advise_vma(Mm mm, Vma vma, uint64_t start, uint64_t end, int64_t advice)
+cdef int64_t advised_flags(Vma vma, int64_t advice)

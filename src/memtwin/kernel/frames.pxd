@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from memtwin.hostmem cimport (discard, fill, load8, load16, load32, load64, release, reserve, store8, store16, store32,
+                              store64)
+from memtwin.kernel.flags cimport *
+
+cdef enum:
+    MAX_ORDER = 10
+
+@cython.final
+cdef class Frames:
+    cdef readonly uint64_t total, free, fresh, run
+    cdef readonly int page_shift
+    cdef readonly uint64_t storage
+    cdef readonly uint64_t mapped_at, flags_at, owner_at, index_at, home_at, next_at, previous_at, order_at, head_at, count_at
+    cdef readonly dict owners
+    cdef list spare_numbers
+    cdef uint32_t next_number
+
+    cpdef uint32_t alloc(self, int order) noexcept
+    cdef uint32_t alloc_run(self, uint64_t wanted) noexcept
+    cdef void split_rest(self, uint64_t pfn, uint64_t wanted, int order) noexcept
+    cpdef void give(self, uint64_t pfn, int order) noexcept
+    cdef void give_run(self, uint64_t pfn, uint64_t count) noexcept
+    cdef void push(self, uint64_t pfn, int order) noexcept
+    cdef void unlink(self, uint64_t pfn, int order) noexcept
+    cdef bint refill(self) noexcept
+    cpdef uint32_t mapped(self, uint64_t pfn) noexcept
+    cpdef uint64_t home(self, uint64_t pfn) noexcept
+    cdef uint64_t own_bytes(self, uint64_t pfn) noexcept
+    cdef void set_flags(self, uint64_t pfn, uint16_t flags) noexcept
+    cdef void drop_bytes(self, uint64_t pfn) noexcept
+    cpdef uint32_t new_owner(self, object owner)
+    cdef void forget_owner(self, uint32_t number)

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from memtwin.hostmem cimport (copy, discard, fill, load8, load16, load32, load64, store8, store16, store32, store64)
+from memtwin.kernel.flags cimport *
+from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.pagetable cimport PageTable
+from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree
+from memtwin.memory cimport READ, WRITE, Memory
+
+cdef extern from *:
+    """
+    #define TOUCHED_WORD 0x0404040404040404ULL
+    #define BYTES_WORD 0x0808080808080808ULL
+    #define ALL_ONES 0xFFFFFFFFFFFFFFFFULL
+    """
+    const uint64_t TOUCHED_WORD, BYTES_WORD, ALL_ONES
+
+cdef enum:
+    DISCARD_PAGES = 32
+
+cdef class Mm(Memory):
+    cdef readonly VmaTree tree
+    cdef readonly PageTable pages
+    cdef readonly Frames frames
+    cdef readonly object machine, profile
+    cdef Vma cached
+    cdef readonly uint64_t task_size, guard_gap, huge_size
+    cdef public uint64_t mmap_base, mmap_min_addr
+    cdef public int64_t max_map_count
+    cdef readonly bint reclaims_tables
+    cdef readonly uint64_t brk_start, brk_end
+    cdef readonly int64_t min_flt, maj_flt
+    cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages
+    cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
+    cdef readonly uint64_t zero_pfn
+
+    @cython.locals(vma=Vma)
+    cdef Vma find(self, uint64_t address)
+    cdef void account(self, uint64_t flags, int64_t pages) noexcept
+    cdef void add(self, Vma vma)
+    cdef void drop(self, Vma vma)
+    cdef void set_borders(self, Vma vma, uint64_t start, uint64_t end)
+    cdef uint64_t slot(self, uint64_t address) noexcept
+    cdef void zap(self, uint64_t start, uint64_t end) noexcept
+    cdef void zap_table(self, uint64_t table, uint64_t start, uint64_t end) noexcept
+    cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
+    cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
+    cdef void wipe_window(self, uint64_t start, uint64_t end) noexcept
+    cdef void grant(self, uint64_t address, uint64_t pte) noexcept
+    cdef uint64_t claim(self, uint64_t address, uint64_t pfn) noexcept
+    cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
+    cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
+    cdef void free_whole_tables(self, uint64_t start, uint64_t end) noexcept
+    cdef void revoke(self, uint64_t start, uint64_t end, uint8_t bits) noexcept

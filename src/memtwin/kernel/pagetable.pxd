@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from memtwin.hostmem cimport load64, store16, store64
+from memtwin.kernel.flags cimport *
+from memtwin.kernel.frames cimport Frames
+
+cdef enum:
+    TABLE_BITS = 0x27  # P, W, U, A: what an entry that leads to a lower table carries
+
+@cython.final
+cdef class PageTable:
+    cdef readonly Frames frames
+    cdef readonly int levels, page_shift, bits, table_shift
+    cdef readonly uint64_t root, tables, span, reach
+    cdef uint64_t cached_number, cached_table
+
+    cdef uint64_t find(self, uint64_t address) noexcept
+    cdef uint64_t entry(self, uint64_t address) noexcept
+    cdef uint64_t make(self, uint64_t address) noexcept
+    cdef uint64_t make_upper(self, uint64_t address) noexcept
+    cdef uint64_t upper(self, uint64_t address) noexcept
+    cdef uint64_t new_table(self) noexcept
+    cdef void free_table(self, uint64_t entry_at) noexcept
+    cdef void free_range(self, uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling) noexcept
+    cdef void free_below(self, uint64_t table, int level, uint64_t start, uint64_t end, uint64_t floor,
+                         uint64_t ceiling) noexcept
+    cdef void release(self) noexcept

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""Page tables: the radix tree that the processor walks, three to five levels of it.
+
+A table fills one frame: page_size / 8 entries of 8 bytes, kept in the frame's own bytes. An address is cut into one
+index a level and the offset in the page; here 4 levels and 4 KiB pages:
+
+    47        39 38        30 29        21 20        12 11          0
+   +------------+------------+------------+------------+-------------+
+   |    PGD     |    PUD     |    PMD     |    PTE     |   offset    |
+   +------------+------------+------------+------------+-------------+
+
+An entry of an upper table holds the PFN of the lower one, or with PTE_HUGE set maps a huge page itself; entries of the
+last level are drawn in flags.py. A table comes with the first page that needs it and goes, as on Linux, when the VMAs
+around it are gone (mm/memory.c, free_pgd_range), not when its last entry does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cython
+
+from memtwin.kernel.frames import Frames
+
+if not cython.compiled:
+    from memtwin.hostmem import load64, store16, store64
+    from memtwin.kernel.flags import FRAME_TABLE, NO_FRAME, PTE_HUGE
+
+    TABLE_BITS = 0x27
+
+NO_NUMBER = 0xFFFFFFFF
+
+
+class PageTable:
+    """The page table of one address space.
+
+    tables: tables of all levels but the topmost, what VmPTE counts. span: bytes that one table of the last level maps.
+    """
+
+    def __init__(self, frames: Frames, levels: int) -> None:
+        self.frames = frames
+        self.levels = levels
+        self.page_shift = self.frames.page_shift
+        self.bits = self.page_shift - 3
+        self.table_shift = self.page_shift + self.bits
+        self.span = 1 << self.table_shift
+        self.cached_number = 0
+        self.cached_table = 0
+        self.tables = self.reach = 0
+        self.root = self.new_table()
+        self.tables = 0
+
+    def new_table(self) -> int:
+        """An empty table: its host address; 0 when no frame is free."""
+        pfn = self.frames.alloc(0)
+        if pfn == NO_FRAME:
+            return 0
+        store16(self.frames.flags_at + 2 * pfn, FRAME_TABLE)
+        self.tables += 1
+        return self.frames.storage + (pfn << self.page_shift)
+
+    def find(self, address: int) -> int:
+        """Host address of the last-level table for `address`, or 0; `reach` is where that answer ends holding."""
+        if address >> self.table_shift == self.cached_number and self.cached_table:
+            self.reach = ((address >> self.table_shift) + 1) << self.table_shift
+            return self.cached_table
+        shift = self.page_shift + self.bits * (self.levels - 1)
+        table = self.root
+        while True:
+            entry = load64(table + 8 * ((address >> shift) & ((1 << self.bits) - 1)))
+            if entry == 0 or entry & PTE_HUGE:
+                self.reach = ((address >> shift) + 1) << shift
+                return 0
+            table = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+            if shift == self.table_shift:
+                break
+            shift -= self.bits
+        self.reach = ((address >> shift) + 1) << shift
+        self.cached_number = address >> self.table_shift
+        self.cached_table = table
+        return table
+
+    def entry(self, address: int) -> int:
+        """Host address of the PTE for `address`; 0 when there is no table for it."""
+        table = self.find(address)
+        if table == 0:
+            return 0
+        return table + 8 * ((address >> self.page_shift) & ((1 << self.bits) - 1))
+
+    def make(self, address: int) -> int:
+        """Host address of the PTE for `address`, its tables made if need be; 0 when no frame is free or it is huge."""
+        table = self.find(address)
+        if table == 0:
+            at = self.make_upper(address)
+            if at == 0 or load64(at) & PTE_HUGE:
+                return 0
+            if load64(at) == 0:
+                table = self.new_table()
+                if table == 0:
+                    return 0
+                store64(at, (table - self.frames.storage) | TABLE_BITS)
+            table = self.find(address)
+        return table + 8 * ((address >> self.page_shift) & ((1 << self.bits) - 1))
+
+    def make_upper(self, address: int) -> int:
+        """Host address of the entry that leads to the last-level table (a PMD entry), the tables above it made."""
+        shift = self.page_shift + self.bits * (self.levels - 1)
+        table = self.root
+        while shift > self.table_shift:
+            at = table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+            if load64(at) == 0:
+                table = self.new_table()
+                if table == 0:
+                    return 0
+                store64(at, (table - self.frames.storage) | TABLE_BITS)
+            else:
+                table = self.frames.storage + (load64(at) >> self.page_shift << self.page_shift)
+            shift -= self.bits
+        return table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+
+    def upper(self, address: int) -> int:
+        """Host address of the entry that leads to the last-level table, or 0; `reach` as for `find`."""
+        shift = self.page_shift + self.bits * (self.levels - 1)
+        table = self.root
+        while shift > self.table_shift:
+            entry = load64(table + 8 * ((address >> shift) & ((1 << self.bits) - 1)))
+            if entry == 0:
+                self.reach = ((address >> shift) + 1) << shift
+                return 0
+            table = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+            shift -= self.bits
+        self.reach = ((address >> shift) + 1) << shift
+        return table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+
+    def free_table(self, entry_at: int) -> None:
+        """Free the table that an upper entry leads to; all its entries are empty."""
+        pfn = load64(entry_at) >> self.page_shift
+        store64(entry_at, 0)
+        store16(self.frames.flags_at + 2 * pfn, 0)
+        self.frames.give(pfn, 0)
+        self.tables -= 1
+        self.cached_table = 0
+
+    def free_range(self, start: int, end: int, floor: int, ceiling: int) -> None:
+        """Free the tables of [start, end) that serve nothing else within [floor, ceiling); ceiling 0 is the very top.
+
+        floor and ceiling are the end of the VMA below and the start of the one above (free_pgtables).
+        """
+        self.free_below(self.root, self.levels, start, end, floor, ceiling)
+
+    def free_below(self, table: int, level: int, start: int, end: int, floor: int, ceiling: int) -> None:
+        """`free_range` for the tables that one table of `level` (the last is 1) leads to."""
+        shift = self.page_shift + self.bits * (level - 1)
+        while start < end:
+            beyond = ((start >> shift) + 1) << shift
+            at = table + 8 * ((start >> shift) & ((1 << self.bits) - 1))
+            entry = load64(at)
+            if entry and not entry & PTE_HUGE:
+                stop = beyond if beyond < end else end
+                lower = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+                if level > 2:
+                    self.free_below(lower, level - 1, start, stop, floor, ceiling)
+                if start >> shift << shift >= floor and (ceiling == 0 or beyond <= ceiling):
+                    self.free_table(at)
+            start = beyond
+
+    def release(self) -> None:
+        """Free the topmost table; the others are gone."""
+        pfn = (self.root - self.frames.storage) >> self.page_shift
+        store16(self.frames.flags_at + 2 * pfn, 0)
+        self.frames.give(pfn, 0)
+        self.root = 0
+
+    def entries(self) -> Iterator[tuple[int, int, int]]:
+        """All entries that map something, or hold a swap slot or a marker: (address, entry, bytes mapped by it)."""
+        yield from self._entries_of(self.root, self.levels, 0)
+
+    def _entries_of(self, table: int, level: int, base: int) -> Iterator[tuple[int, int, int]]:
+        shift = self.page_shift + self.bits * (level - 1)
+        for index in range(1 << self.bits):
+            entry = load64(table + 8 * index)
+            address = base + (index << shift)
+            if entry and (level == 1 or entry & PTE_HUGE):
+                yield address, entry, 1 << shift
+            elif entry:
+                lower = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+                yield from self._entries_of(lower, level - 1, address)
+
+    def table_frames(self) -> list[int]:
+        """The PFNs of all tables, the topmost first."""
+        found = [(self.root - self.frames.storage) >> self.page_shift]
+        self._add_tables(found, self.root, self.levels)
+        return found
+
+    def _add_tables(self, found: list[int], table: int, level: int) -> None:
+        for index in range(1 << self.bits):
+            entry = load64(table + 8 * index)
+            if level > 1 and entry and not entry & PTE_HUGE:
+                found.append(entry >> self.page_shift)
+                lower = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+                self._add_tables(found, lower, level - 1)

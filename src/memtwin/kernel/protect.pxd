@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+from memtwin.hostmem cimport load64, store64
+from memtwin.kernel.flags cimport *
+from memtwin.kernel.mapping cimport modify
+from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.vma cimport Vma
+
+@cython.locals(vma=Vma)
+cdef int64_t do_mprotect(Mm mm, uint64_t address, uint64_t length, int64_t prot) noexcept
+cdef uint64_t protected(Mm mm, Vma vma, uint64_t pte) noexcept
+cdef void change_protection(Mm mm, Vma vma, uint64_t start, uint64_t end) noexcept

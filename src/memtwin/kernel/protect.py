@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""mprotect (mm/mprotect.c)."""
+
+from __future__ import annotations
+
+import cython
+
+from memtwin.kernel.mm import Mm
+from memtwin.kernel.vma import Vma
+
+if not cython.compiled:
+    from memtwin.hostmem import load64, store64
+    from memtwin.kernel.flags import (
+        EACCES,
+        EINVAL,
+        ENOMEM,
+        PROT_EXEC,
+        PROT_READ,
+        PROT_SEM,
+        PROT_WRITE,
+        PTE_MAPPED,
+        PTE_NONE,
+        PTE_PRESENT,
+        PTE_WRITABLE,
+        PTE_ZERO,
+        VM_ACCESS,
+        VM_ACCOUNT,
+        VM_NORESERVE,
+        VM_SHARED,
+        VM_WRITE,
+    )
+    from memtwin.kernel.mapping import modify
+
+
+def do_mprotect(mm: Mm, address: int, length: int, prot: int) -> int:
+    """mprotect(2): 0 or -errno. What lies before a hole keeps its new protection."""
+    page = mm.page_size - 1
+    if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM) or address & page:
+        return -EINVAL
+    if length == 0:
+        return 0
+    length = (length + page) & ~page
+    end = address + length
+    if length == 0 or end > mm.task_size or address > mm.task_size:
+        return -ENOMEM
+    while address < end:
+        vma = mm.find(address)
+        if vma is None or vma.start > address:
+            return -ENOMEM
+        flags = (vma.flags & ~VM_ACCESS) | (prot & VM_ACCESS)
+        if (flags & VM_ACCESS) & ~(flags >> 4):
+            return -EACCES
+        if flags & VM_WRITE:
+            if not vma.flags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+                flags |= VM_ACCOUNT
+        elif vma.file is None and vma.anon is None and (vma.flags ^ flags) & VM_ACCESS:
+            flags &= ~VM_ACCOUNT
+        stop = vma.end if vma.end < end else end
+        if flags != vma.flags:
+            vma = modify(mm, vma, address, stop, flags)
+            change_protection(mm, vma, address, stop)
+        address = stop
+    return 0
+
+
+def change_protection(mm: Mm, vma: Vma, start: int, end: int) -> None:
+    """Let the PTEs of [start, end) grant what the VMA now allows, without faults for what needs none."""
+    at = start
+    while at < end:
+        table = mm.pages.find(at)
+        stop = mm.pages.reach if mm.pages.reach < end else end
+        if table:
+            entry = mm.pages.entry(at)
+            while at < stop:
+                pte = load64(entry)
+                if pte & PTE_MAPPED:
+                    pte = protected(mm, vma, pte)
+                    store64(entry, pte)
+                    mm.grant(at, pte)
+                entry += 8
+                at += mm.page_size
+        at = stop
+
+
+def protected(mm: Mm, vma: Vma, pte: int) -> int:
+    """The PTE under the VMA's protection: an own page that was written stays writable if the VMA allows it."""
+    pte &= ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE)
+    if not vma.flags & VM_ACCESS:
+        return pte | PTE_NONE
+    pte |= PTE_PRESENT
+    if vma.flags & VM_WRITE and not pte & PTE_ZERO and mm.may_write(vma, pte):
+        pte |= PTE_WRITABLE
+    return pte

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""An address space alone: bytes, faults, counts and what it costs the host."""
+
+from __future__ import annotations
+
+import pytest
+
+from memtwin.errors import SegmentationFault
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.frames import validate_buddy
+from memtwin.kernel.vma import validate_tree
+
+PAGE, READ, WRITE, ANON = 4096, 1, 2, 0x22
+
+
+@pytest.fixture
+def space() -> AddressSpace:
+    return AddressSpace()
+
+
+def test_a_touched_page_is_resident_and_its_bytes_are_stored_when_written(space: AddressSpace) -> None:
+    free = space.frames.free
+    at = space.sys_mmap(0, 1 << 20, 3, ANON, None, 0)
+    assert at == space.mmap_base - (1 << 20)
+    assert space.touch(at, 1 << 20, WRITE) == space.min_flt == space.rss_pages == 256
+    assert space.touch(at, 1 << 20, WRITE) == 0
+    space.write(at + 4090, b"across two pages")
+    assert space.read(at + 4090, 18) == b"across two pages\0\0"
+    assert space.min_flt == 256
+    assert space.sys_munmap(at, 1 << 20) == 0
+    assert (space.rss_pages, space.pages.tables, space.frames.free) == (0, 0, free)
+    validate_buddy(space.frames)
+    validate_tree(space.tree)
+
+
+def test_pages_given_back_read_as_zeros_again(space: AddressSpace) -> None:
+    at = space.sys_mmap(0, 64 * PAGE, 3, ANON, None, 0)
+    for page in range(64):
+        space.write(at + page * PAGE, b"stale")
+    space.sys_madvise(at, 64 * PAGE, 4)
+    assert space.read(at, 64 * PAGE) == bytes(64 * PAGE)
+    space.sys_brk(space.brk_start + 8 * PAGE)
+    space.write(space.brk_start + 7 * PAGE, b"stale")
+    space.sys_brk(space.brk_start)
+    space.sys_brk(space.brk_start + 8 * PAGE)
+    assert space.read(space.brk_start + 7 * PAGE, 5) == bytes(5)
+
+
+def test_mremap_moves_bytes_without_faults(space: AddressSpace) -> None:
+    space.sys_mmap(0, PAGE, 1, ANON, None, 0)
+    at = space.sys_mmap(0, 4 * PAGE, 3, ANON, None, 0)
+    space.write(at, b"first")
+    space.write(at + 3 * PAGE, b"last")
+    to = space.sys_mremap(at, 4 * PAGE, 8 * PAGE, 1, 0)
+    assert to == at - 8 * PAGE
+    assert (space.read(to, 5), space.read(to + 3 * PAGE, 4)) == (b"first", b"last")
+    assert space.min_flt == 2
+    with pytest.raises(SegmentationFault):
+        space.read(at, 1)
+
+
+def test_an_access_that_the_mapping_forbids_stops(space: AddressSpace) -> None:
+    at = space.sys_mmap(0, PAGE, 1, ANON, None, 0)
+    with pytest.raises(SegmentationFault) as stop:
+        space.write(at + 8, b"x")
+    assert (stop.value.address, stop.value.code) == (at + 8, 2)
+    assert space.touch(at + PAGE, PAGE, READ) == 0
+    assert (space.stop_signal, space.stop_code, space.stop_address) == (11, 1, at + PAGE)
+
+
+def test_protection_taken_and_given_back_costs_no_fault(space: AddressSpace) -> None:
+    at = space.sys_mmap(0, 16 * PAGE, 3, ANON, None, 0)
+    space.touch(at, 16 * PAGE, WRITE)
+    space.write(at, b"kept")
+    assert space.sys_mprotect(at + PAGE, 2 * PAGE, 0) == 0
+    assert len(space.vmas()) == 3
+    assert space.sys_mprotect(at, 16 * PAGE, 3) == 0
+    assert len(space.vmas()) == 1
+    assert space.touch(at, 16 * PAGE, WRITE) == 0
+    assert space.read(at, 4) == b"kept"
