@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Every picture is well-formed XML with a title and a description, shows its view, and marks what changed."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+
+import pytest
+
+from memtwin import pictures as p
+from memtwin.pictures.canvas import Canvas
+from memtwin.pictures.palette import FILLS
+from memtwin.views import (
+    AddressSpaceView,
+    BuddyView,
+    Chunk,
+    Event,
+    Frame,
+    FramesView,
+    FreeList,
+    HeapView,
+    Page,
+    PagesView,
+    Region,
+    SwapView,
+    TimelineView,
+    TlbView,
+    WalkLevel,
+    WalkView,
+)  # fmt: skip
+
+SPACE = AddressSpaceView(
+    7,
+    (
+        Region(0x555555554000, 0x555555556000, "r-xp", "/bin/<cat>", "text", 2),
+        Region(0x555555559000, 0x55555557A000, "rw-p", "[heap]", "heap", 3),
+        Region(0x7FFFF7DD0000, 0x7FFFF7FA5000, "r-xp", "/usr/lib/libc.so.6", "library", 40),
+        Region(0x7FFFFFFDE000, 0x7FFFFFFFF000, "rw-p", "[stack]", "stack", 3),
+    ),
+    0x555555559000,
+    0x55555557A000,
+)
+GROWN = AddressSpaceView(7, (*SPACE.regions, Region(0x7FFFF7000000, 0x7FFFF7100000, "rw-p", "", "mapping")),
+                         0x555555559000, 0x55555559B000)  # fmt: skip
+HEAP = HeapView(
+    0x555555559000, 0x55555557A000,
+    (Chunk(0x555555559000, 0x290, "live", label="tcache"), Chunk(0x555555559290, 0x30, "tcache", "tcache 0x30"),
+     Chunk(0x5555555592C0, 0x30, "tcache", "tcache 0x30"), Chunk(0x5555555592F0, 0x1000, "bin", "unsorted"),
+     Chunk(0x55555555A2F0, 0x90, "live", label="p"), Chunk(0x55555555A380, 0x1FC80, "top")),
+    (FreeList("tcache 0x30", (0x5555555592C0, 0x555555559290)), FreeList("unsorted", (0x5555555592F0,))),
+)  # fmt: skip
+PAGES = (
+    PagesView(1, 4096, (Page(0x7FFFF7FF8000, "shared", 57), Page(0x7FFFF7FF9000, "absent"), Page(0x7FFFF7FFA000, "swapped", slot=3))),
+    PagesView(2, 4096, (Page(0x7FFFF7FF8000, "shared", 57), Page(0x7FFFF7FF9000, "anonymous", 91, writable=True))),
+)  # fmt: skip
+FRAMES = FramesView(64, 60, tuple(Frame(n, "shared" if n == 5 else "free" if n > 8 else "anonymous",
+                                        ((1, 4096), (2, 4096)) if n == 5 else (), 2) for n in range(64)))  # fmt: skip
+WALK = WalkView(0x7FFFF7FF8123, (WalkLevel("PGD", 255, 0x1067, True), WalkLevel("PUD", 511, 0x2067, True),
+                                 WalkLevel("PMD", 447, 0x3067, True), WalkLevel("PTE", 504, 0x8000000000039867, True)), 0x123, 12, 57)  # fmt: skip
+BUDDY = BuddyView(64, ((3,), (4,), (), (8,), (16,), (32,)))
+PICTURES: dict[str, Callable[[], str]] = {
+    "address space": lambda: p.address_space(SPACE),
+    "address space after": lambda: p.address_space(GROWN, SPACE),
+    "break": lambda: p.moving_break(GROWN, SPACE),
+    "heap": lambda: p.heap_strip(HEAP),
+    "heap after": lambda: p.heap_strip(HEAP, HeapView(HEAP.start, HEAP.end, HEAP.chunks[:3])),
+    "bins": lambda: p.bins(HEAP),
+    "tcache": lambda: p.tcache(HEAP),
+    "pages": lambda: p.page_table(PAGES),
+    "pages after": lambda: p.page_table(PAGES, PAGES[:1]),
+    "frames": lambda: p.frames_grid(FRAMES),
+    "walk": lambda: p.table_walk(WALK),
+    "swap": lambda: p.swap_map(SwapView(("", "process 1 at 0x1000") * 20)),
+    "tlb": lambda: p.tlb(TlbView((((0x7FFFF7FF8, 57), (1, 2)), ()), 4, 10, 3)),
+    "buddy": lambda: p.buddy(BUDDY),
+    "buddy after": lambda: p.buddy(BUDDY, BuddyView(64, ((), (), (), (), (), (32,)))),
+    "word": lambda: p.word(0x7FFFF7FF8010, bytes(range(8)), 4096),
+    "timeline": lambda: p.timeline(TimelineView("events", {"now": ((0, 0), (10, 5 << 20), (20, 1 << 20)), "what if": ((0, 0), (10, 2 << 20))}, (Event(10, "peak", ""),))),
+    "beside": lambda: p.beside("before and after", p.buddy(BUDDY), p.buddy(BUDDY)),
+    "empty": lambda: p.heap_strip(HeapView(0, 0, ())) and p.frames_grid(FramesView(0, 0, ())) and p.page_table(()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_picture_is_well_formed_and_says_in_words_what_it_shows(name: str) -> None:
+    root = ET.fromstring(PICTURES[name]())
+    tags = [child.tag.rsplit("}", 1)[-1] for child in root]
+    assert root.get("role") == "img"
+    assert "title" in tags and "desc" in tags
+
+
+def test_only_what_changed_is_framed() -> None:
+    assert "mt-changed" not in _body(p.heap_strip(HEAP, HEAP))
+    assert _body(p.heap_strip(HEAP, HeapView(HEAP.start, HEAP.end, HEAP.chunks[:3]))).count("mt-changed") == 3
+    assert _body(p.address_space(GROWN, SPACE)).count("mt-changed") == 1
+
+
+def test_pictures_are_pure() -> None:
+    assert _unnamed(p.buddy(BUDDY)) == _unnamed(p.buddy(BUDDY))
+
+
+def test_hostile_text_stays_text() -> None:
+    sheet = Canvas(10, 10, "</title><script>alert(1)</script>\0", "&")
+    sheet.say(0, 0, "<b>")
+    sheet.box(0, 0, 1, 1, "live", hover="<img onerror=x>", key='"><script>')
+    assert "<script" not in sheet.svg() and "<b>" not in sheet.svg() and "<img" not in sheet.svg()
+    ET.fromstring(sheet.svg())
+    assert "/bin/&lt;cat&gt;" in p.address_space(SPACE)
+
+
+@pytest.mark.parametrize("kind", FILLS)
+@pytest.mark.parametrize("mode", [0, 1])
+def test_words_are_legible_on_every_fill(kind: str, mode: int) -> None:
+    if kind == "header" or ((kind == "fence" or kind == "kernel") and mode):
+        return  # nothing is written on these
+    ink = ("#14181c", "#f2f5f7")[mode]
+    assert _contrast(FILLS[kind][mode], ink) >= 4.5
+
+
+def _contrast(one: str, other: str) -> float:
+    bright, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (bright + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _body(picture: str) -> str:
+    return picture.split("</style>", 1)[1]
+
+
+def _unnamed(picture: str) -> str:
+    name = picture.split('aria-labelledby="', 1)[1].split("-title", 1)[0]
+    return picture.replace(name, "")
