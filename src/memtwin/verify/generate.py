@@ -20,6 +20,7 @@ GROWSDOWN, LOCKED, NORESERVE, POPULATE, STACK, NOREPLACE = 0x100, 0x2000, 0x4000
 ZONE, TARGET_ZONE = 0x10000000, 0x20000000  # where fixed mappings go when they go nowhere else
 ZONE_PAGES = 64
 MOST_PROCESSES = 4
+FILE_SHARE = 0.4  # of mmaps that map a file
 
 PROTECTIONS = (3, 3, 3, 3, 1, 1, 0, 7, 5, 2)
 SMALL = (1, 1, 2, 2, 3, 4, 5, 8, 16)
@@ -145,7 +146,7 @@ def _mmap(g: Generator, process: int) -> Operation | None:
     length = g.length() if r.random() < 0.98 else g.odd_length()
     protection = r.choice(PROTECTIONS)
     file, offset = NO_FILE, 0
-    if r.random() < 0.4:
+    if r.random() < FILE_SHARE:
         file, offset = _mmap_file(r)
         flags |= SHARED if r.random() < 0.4 else PRIVATE
     else:

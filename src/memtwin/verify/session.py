@@ -89,9 +89,10 @@ class Session:
         """The shortest sequence that shows a difference in the same field, and that difference."""
         shortest = consistent(operations[: difference.step + 1])
         found = [difference]
+        look = 0 if difference.field in Outcome._fields else 1
 
         def differs(candidate: list[Operation]) -> bool:
-            shown = self.play(candidate)
+            shown = self.play(candidate, look)
             if shown is None or shown.field != difference.field:
                 return False
             found.append(shown)

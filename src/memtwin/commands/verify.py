@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""memtwin verify: the twin held against the real machine."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memtwin.errors import UserError
+from memtwin.verify.host import Host
+from memtwin.verify.operations import parse_script
+from memtwin.verify.repeat import Repeat
+from memtwin.verify.run import LEFT_OUT, Report, verify_sequences
+from memtwin.verify.scene import Scene
+from memtwin.verify.session import Session, Twin
+from memtwin.verify.twin import KernelTwin
+
+
+class What(str, Enum):
+    """What can be verified."""
+
+    kernel = "kernel"
+
+
+class Against(str, Enum):
+    """Who plays against the host."""
+
+    twin = "twin"
+    host = "host"
+
+
+def command(
+    what: Annotated[What, typer.Argument(help="kernel: random memory operations on the twin and on the real kernel.")],
+    seed: Annotated[str, typer.Option(help="Any text; a random one when left out. The same seed, the same run.")] = "",
+    ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
+    script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
+    against: Annotated[Against, typer.Option(help="host: the real kernel against itself.")] = Against.twin,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
+    twin: Twin = KernelTwin() if against is Against.twin else Repeat()
+    with Scene() as scene:
+        host = Host(scene)
+        try:
+            session = Session(twin, host)
+            if script:
+                sys.exit(_play_script(session, script, as_json))
+            report = _run(session, seed or f"{random.SystemRandom().randrange(1 << 32):x}", ops, as_json)
+        finally:
+            host.close()
+    print(json.dumps(_as_object(report)) if as_json else format_report(report))
+    sys.exit(1 if report.differences else 0)
+
+
+def _play_script(session: Session, path: Path, as_json: bool) -> int:
+    """Play a file of operations, look at everything after each, tell the first difference; the exit status."""
+    try:
+        operations = parse_script(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+    difference = session.play(operations)
+    if as_json:
+        print(json.dumps({"operations": len(operations), "difference": difference and str(difference)}))
+    else:
+        print(difference or f"{len(operations)} operations, no difference")
+    return 1 if difference else 0
+
+
+def _run(session: Session, seed: str, operations: int, quiet: bool) -> Report:
+    columns = (TextColumn("seed {task.fields[seed]}"), BarColumn(), MofNCompleteColumn())
+    bar: Any = nullcontext() if quiet or not sys.stderr.isatty() else Progress(*columns, TimeRemainingColumn())
+    with bar as shown:
+        if shown is None:
+            return verify_sequences(session, seed, operations)
+        task = shown.add_task("", total=operations, seed=seed)
+        return verify_sequences(session, seed, operations, lambda r: shown.update(task, completed=r.operations))
+
+
+def _as_object(report: Report) -> dict[str, Any]:
+    return asdict(report)
+
+
+def format_report(report: Report) -> str:
+    """The report for a person."""
+    rate = report.operations / report.seconds if report.seconds else 0.0
+    lines = [
+        f"seed {report.seed}: {report.operations:,} operations in {report.sequences:,} sequences, "
+        f"{report.seconds:.0f} s ({rate:,.0f} a second): {len(report.differences)} differences",
+        "operations (of them refused or stopped by a signal): "
+        + ", ".join(f"{name} {count:,} ({report.failures[name]:,})" for name, count in report.counts.most_common()),
+        "never compared:",
+        *(f"  {line}" for line in LEFT_OUT),
+    ]
+    for found in report.differences:
+        again = "" if found.repeats else " (did not show again: a disturbance on the host?)"
+        lines += ["", f"difference in sequence {found.seed}{again}:", found.text, "script:", found.script]
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The twin's part in a comparison: the same operations on kernel.AddressSpace, observed as the host is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from memtwin.errors import MemoryFault
+from memtwin.host.proc import PRESENT, read_pagemap
+from memtwin.host.stage import Facts
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.machine import Machine
+from memtwin.verify.host import Host
+from memtwin.verify.layout import spans
+from memtwin.verify.observation import Observation
+from memtwin.verify.operations import NO_FILE, Operation, Outcome
+
+PAGE = 4096
+READ, WRITE = 1, 2
+_MASK = (1 << 64) - 1
+_Player = Callable[["KernelTwin", AddressSpace, tuple[int, ...]], Outcome]
+
+
+class KernelTwin:
+    """A machine of the twin that becomes the host's stage at each restart.
+
+    make_machine: the machine to start on, so that tests can give a broken one.
+    """
+
+    def __init__(self, make_machine: Callable[[], Machine] = Machine) -> None:
+        self._make_machine = make_machine
+        self._facts: Facts | None = None
+        self._files: dict[str, str] = {}
+        self.spaces: dict[int, AddressSpace] = {}
+
+    def restart(self, host: Host) -> None:
+        """A process like the host's: its mappings as maps has them, its pages resident as pagemap has them."""
+        self._facts = host.facts
+        self.machine = self._make_machine()
+        space = AddressSpace(self.machine, window_bits=32)
+        heap = -(-host.facts.image_end // PAGE) * PAGE
+        space.set_layout(space.mmap_base, heap)
+        self.spaces = {0: space}
+        self._files = {}
+        for line in host.start_maps.splitlines():
+            words = line.decode().split(None, 5)
+            if len(words) > 5 and words[5].startswith("/"):
+                self._files[words[5]] = f"{words[3]} {words[4]}"
+            _restore(space, line)
+        for span in spans(host.start_maps):
+            entries = read_pagemap(host.stage.pid, span.start, (span.end - span.start) // PAGE)
+            for page, entry in enumerate(entries):
+                if entry & PRESENT:
+                    space.touch(span.start + page * PAGE, 1, WRITE if b"w" in span.permissions else READ)
+
+    def play(self, operation: Operation) -> Outcome:
+        """Perform one operation."""
+        process, name, arguments = operation
+        space = self.spaces[process]
+        minor, major = space.min_flt, space.maj_flt
+        outcome = _PLAY[name](self, space, arguments)
+        return outcome._replace(
+            minflt=space.min_flt - minor, majflt=space.maj_flt - major, maps=maps_text(space, self._files)
+        )
+
+    def observe(self) -> Observation:
+        """What is to be seen of all living processes."""
+        raise NotImplementedError
+
+    def validate(self) -> None:
+        """Check all structures of the twin."""
+
+    def finish(self) -> None:
+        """Nothing to do before the host plays."""
+
+
+def _restore(space: AddressSpace, line: bytes) -> None:
+    words = line.decode().split(None, 5)
+    start, end = (int(part, 16) for part in words[0].split("-"))
+    prot = sum(bit for letter, bit in zip("rwx", (1, 2, 4), strict=True) if letter in words[1])
+    label = words[5] if len(words) > 5 else None
+    if label != "[vsyscall]":
+        space.restore_vma(start, end, prot, 0x21 if "s" in words[1] else 0x22, int(words[2], 16), label)
+
+
+def maps_text(space: AddressSpace, files: dict[str, str]) -> bytes:
+    """The text of /proc/PID/maps; `files` has device and inode by path."""
+    lines = []
+    for vma in space.vmas():
+        flags = vma.flags
+        letters = "".join(letter if flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+        letters += "s" if flags & 8 else "p"
+        name = vma.label or ""
+        offset = vma.pgoff * PAGE if name in files else 0
+        if not name and vma.start < space.brk_end and vma.end > space.brk_start:
+            name = "[heap]"
+        head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {files.get(name, '00:00 0')} "
+        lines.append(f"{head:<73}{name}\n" if name else head + "\n")
+    return "".join(lines).encode()
+
+
+def _call(name: str) -> _Player:
+    method = f"sys_{name}"
+
+    def play(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+        return Outcome(getattr(space, method)(*[value & _MASK for value in arguments]))
+
+    return play
+
+
+def _mmap(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    address, length, prot, flags, file, offset = arguments
+    return Outcome(space.sys_mmap(address, length & _MASK, prot, flags, None if file == NO_FILE else file, offset))
+
+
+def _touched(space: AddressSpace, base: int, stride: int, times: int, value: int = 0) -> Outcome:
+    """A touch's outcome from the sticky stop, which it clears."""
+    signal, code, address = space.stop_signal, space.stop_code, space.stop_address
+    if not signal:
+        return Outcome(times, value=value)
+    with suppress(MemoryFault):
+        space.raise_stop()
+    return Outcome((address - base) // stride, signal=signal, code=code, address=address, value=value)
+
+
+def _touch_read(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    address, pages = arguments
+    space.touch(address, pages * PAGE, READ)
+    return _touched(space, address, PAGE, pages)
+
+
+def _touch_write(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    address, pages = arguments
+    space.touch(address, pages * PAGE, WRITE)
+    return _touched(space, address, PAGE, pages)
+
+
+def _load(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    address, times, stride = arguments
+    value = 0
+    for i in range(times):
+        try:
+            value = (value * 31 + space.read(address + i * stride, 1)[0]) & _MASK
+        except MemoryFault as stop:
+            return Outcome(i, signal=stop.signal, code=stop.code, address=stop.address, value=value)
+    return Outcome(times, value=value)
+
+
+def _store(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    address, times, stride, byte = arguments
+    data = bytes((byte & 255,))
+    for i in range(times):
+        try:
+            space.write(address + i * stride, data)
+        except MemoryFault as stop:
+            return Outcome(i, signal=stop.signal, code=stop.code, address=stop.address)
+    return Outcome(times)
+
+
+def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    return Outcome(0)
+
+
+_PLAY: dict[str, _Player] = {
+    **{name: _call(name) for name in ("munmap", "mprotect", "mremap", "brk", "madvise")},
+    "mmap": _mmap, "touch_read": _touch_read, "touch_write": _touch_write, "load": _load, "store": _store,
+    "nothing": _nothing,
+}  # fmt: skip
