@@ -78,3 +78,15 @@ def test_protection_taken_and_given_back_costs_no_fault(space: AddressSpace) -> 
     assert len(space.vmas()) == 1
     assert space.touch(at, 16 * PAGE, WRITE) == 0
     assert space.read(at, 4) == b"kept"
+
+
+def test_resident_pages_of_any_range() -> None:
+    space = AddressSpace()
+    base = space.sys_mmap(0, 6 << 20, 3, 0x22, None, 0)
+    written = [3, 4, 511, 512, 513, 1400]
+    for page in written:
+        space.touch(base + 4096 * page, 1, 2)
+    space.touch(base + 4096 * 20, 1, 1)  # a read finds the zero page, which is nobody's
+    for first, last in ((0, 1536), (4, 512), (5, 511), (513, 1400), (0, 0)):
+        expected = sum(first <= page < last for page in written)
+        assert space.resident_pages(base + 4096 * first, base + 4096 * last) == expected

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport int64_t, uint64_t
-from memtwin.hostmem cimport load8, store8
+from memtwin.hostmem cimport load8, load64, store8
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.advise cimport do_madvise
 from memtwin.kernel.fault cimport handle_fault, host_for, touch_range, touch_vma, untouched
@@ -28,4 +28,5 @@ cdef class AddressSpace(Mm):
     cpdef uint64_t sys_brk(self, uint64_t address) noexcept
     cpdef int64_t sys_madvise(self, uint64_t address, uint64_t length, int64_t advice) noexcept
     cpdef int64_t touch(self, uint64_t address, uint64_t length, int access) noexcept
+    cpdef int64_t resident_pages(self, uint64_t start, uint64_t end) noexcept
     cdef void count_call(self, int call) noexcept

@@ -17,10 +17,12 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
-    from memtwin.hostmem import load8
+    from memtwin.hostmem import load8, load64
     from memtwin.kernel.advise import do_madvise
     from memtwin.kernel.fault import handle_fault, host_for, touch_range
     from memtwin.kernel.flags import (
+        PTE_MAPPED,
+        PTE_ZERO,
         TOUCHED,
         VM_ACCOUNT,
         VM_GROWSDOWN,
@@ -163,6 +165,22 @@ class AddressSpace(Mm):
     def call_counts(self) -> dict[str, int]:
         """How often each system call was made."""
         return {name: self.counts[call] for call, name in enumerate(CALL_NAMES) if self.counts[call]}
+
+    def resident_pages(self, start: int, end: int) -> int:
+        """How many pages of [start, end) are in RAM; the zero page counts nowhere."""
+        count = 0
+        at = start
+        while at < end:
+            table = self.pages.find(at)
+            stop = self.pages.reach if self.pages.reach < end else end
+            if table:
+                first = (at >> self.page_shift) & ((1 << self.pages.bits) - 1)
+                for i in range(first, first + ((stop - at) >> self.page_shift)):
+                    pte = load64(table + 8 * i)
+                    if pte & PTE_MAPPED and not pte & PTE_ZERO:
+                        count += 1
+            at = stop
+        return count
 
     @property
     def rss_pages(self) -> int:
