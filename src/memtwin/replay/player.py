@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""Player: the loop that plays a trace's allocator calls in the twin and compares every address.
+
+Whatever is no allocator call (mmap, fork, snapshots, threads' ends …) stops the loop, for replay.py to handle.
+
+Addresses. While the twin returns what was recorded, a recorded pointer is the twin's pointer. Where the two differ,
+by a what-if setting or after a mismatch, `moved` knows the twin's pointer; a recorded pointer that is not in there is
+still the same in both. In a strict replay, of a trace with gaps, every live block is in `moved` and any other pointer
+is unknown: its free is left out, and a block that the program gets while `moved` has one at that address says that
+the free of that one is what was lost.
+
+Sizes. How much the program asked for stands, plus one, in the first word of each live block, where the program would
+have its own bytes: the allocator never reads that word. A page that has no bytes yet is left without (the word then
+reads as 0), and the block counts as if all its usable bytes had been asked for.
+
+Touching, by facts that were measured on real programs: every page of a malloc'ed block is resident, of a calloc'ed one
+those that calloc itself clears, of a realloc'ed one those that are new.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import cython
+
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.libc.malloc import Malloc
+from memtwin.replay.addressmap import AddressMap
+from memtwin.replay.timeline import TimeLine
+
+if not cython.compiled:
+    from memtwin.hostmem import load8, load32, load64, store64
+    from memtwin.kernel.flags import TOUCHED
+    from memtwin.memory import READ, WRITE, load_u64, store_u64
+    from memtwin.trace.schema import Op
+
+    OP_MALLOC, OP_CALLOC, OP_REALLOC, OP_FREE = Op.MALLOC, Op.CALLOC, Op.REALLOC, Op.FREE
+    OP_MEMALIGN, OP_POSIX_MEMALIGN, OP_ALIGNED_ALLOC = Op.MEMALIGN, Op.POSIX_MEMALIGN, Op.ALIGNED_ALLOC
+    OP_VALLOC, OP_PVALLOC, OP_REALLOCARRAY = Op.VALLOC, Op.PVALLOC, Op.REALLOCARRAY
+    NOTHING = 1
+
+if TYPE_CHECKING:
+    from memtwin.trace.reader import Columns
+
+
+class Player:
+    """Plays events on `malloc`, whose address space is `space`; `line` gets the RSS over time.
+
+    strict, what_if: see above; a replay that is neither pauses after its first mismatch, so that it can be looked at.
+    other_bytes: resident bytes of the process that are not the twin's, added to every RSS noted.
+    compared, equal: allocating calls so far, and those with the recorded address; unknown: pointers of which the
+    trace does not say where they come from; live_bytes: what the program has asked for and not freed.
+    """
+
+    def __init__(self, malloc: Malloc, space: AddressSpace, line: TimeLine) -> None:
+        self.malloc = malloc
+        self.space = space
+        self.line = line
+        self.moved = AddressMap()
+        self.strict = self.what_if = self.differs = self.pause = False
+        self.other_bytes = self.live_bytes = 0
+        self.compared = self.equal = self.unknown = 0
+        self.mismatch_event = self.mismatch_recorded = self.mismatch_twin = 0
+        self.first = self.tid = 0
+        self.pages = -1
+
+    def fork(self, malloc: Malloc, space: AddressSpace, line: TimeLine) -> Player:
+        """The child's player, in the state of this one; its counts begin at 0."""
+        child = Player(malloc, space, line)
+        child.moved = self.moved.copy()
+        child.strict, child.what_if = self.strict, self.what_if
+        child.other_bytes, child.live_bytes = self.other_bytes, self.live_bytes
+        return child
+
+    def load(self, columns: Columns) -> None:
+        """The next events to play; they stay referenced, not copied."""
+        self.columns = columns
+        self.first = columns.start
+        self.op = columns.op.ctypes.data
+        self.thread = columns.thread.ctypes.data
+        self.size = columns.size.ctypes.data
+        self.pointer = columns.pointer.ctypes.data
+        self.argument = columns.argument.ctypes.data
+        self.result = columns.result.ctypes.data
+
+    def play(self, start: int, stop: int) -> int:
+        """Play rows [start, stop) of the loaded events; the row of the first one that is left, or `stop`.
+
+        It stops before an event that is no allocator call, and after the first mismatch.
+        """
+        i = start
+        while i < stop:
+            op = load8(self.op + i)
+            tid = load32(self.thread + 4 * i)
+            if tid != self.tid:
+                self.tid = tid
+                self.malloc.switch_thread(tid)
+            if op == OP_MALLOC:
+                self.play_malloc(i)
+            elif op == OP_FREE:
+                self.play_free(i)
+            elif not self.play_other(i, op):
+                return i
+            if self.space.anon_pages != self.pages:
+                self.note_rss(i)
+            i += 1
+            if self.pause:
+                self.pause = False
+                return i
+        return stop
+
+    def play_malloc(self, i: int) -> None:
+        """malloc: the program writes all of the block."""
+        size = load64(self.size + 8 * i)
+        got = self.malloc.malloc(size)
+        if got:
+            self.touch(got, size)
+        self.settle(i, got, size)
+
+    def play_free(self, i: int) -> None:
+        """free, of a pointer that is not NULL."""
+        address = self.take(load64(self.pointer + 8 * i))
+        if address > NOTHING:
+            self.live_bytes -= self.requested(address)
+            self.malloc.free(address)
+
+    def play_calloc(self, i: int) -> None:
+        """calloc: what it clears is resident, no more."""
+        count = load64(self.size + 8 * i)
+        each = load64(self.argument + 8 * i)
+        got = self.malloc.calloc(count, each)
+        self.settle(i, got, count * each)
+
+    def play_other(self, i: int, op: int) -> bool:
+        """The rarer calls; False when this event is none of the allocator's."""
+        if op == OP_CALLOC:
+            self.play_calloc(i)
+        elif op == OP_REALLOC:
+            self.play_realloc(i, load64(self.size + 8 * i))
+        elif op == OP_REALLOCARRAY:
+            count = load64(self.size + 8 * i)
+            each = load64(self.argument + 8 * i)
+            if each and count > 0xFFFFFFFFFFFFFFFF // each:
+                self.compare(i, 0)
+            else:
+                self.play_realloc(i, count * each)
+        elif OP_MEMALIGN <= op <= OP_PVALLOC:
+            self.play_aligned(i, op)
+        else:
+            return False
+        return True
+
+    def play_aligned(self, i: int, op: int) -> None:
+        """The memalign family: the program writes all of the block."""
+        size = load64(self.size + 8 * i)
+        alignment = load64(self.argument + 8 * i)
+        if op == OP_MEMALIGN:
+            got = self.malloc.memalign(alignment, size)
+        elif op == OP_POSIX_MEMALIGN:
+            got = self.malloc.posix_memalign(alignment, size)
+        elif op == OP_ALIGNED_ALLOC:
+            got = self.malloc.aligned_alloc(alignment, size)
+        elif op == OP_VALLOC:
+            got = self.malloc.valloc(size)
+        else:
+            got = self.malloc.pvalloc(size)
+        if got:
+            self.touch(got, size)
+        self.settle(i, got, size)
+
+    def play_realloc(self, i: int, size: int) -> None:
+        """realloc: what is new in the block is resident, and all of a block that was copied."""
+        recorded = load64(self.pointer + 8 * i)
+        old = self.take(recorded) if recorded else 0
+        if old <= NOTHING:
+            old = 0
+        had = self.requested(old) if old else 0
+        got = self.malloc.realloc(old, size)
+        if got and got != old:
+            self.touch(got, size)
+        elif got and size > had:
+            self.touch(got + had, size - had)
+        self.settle_realloc(i, old, got, had, size)
+
+    def settle_realloc(self, i: int, old: int, got: int, had: int, size: int) -> None:
+        """Bind what realloc gave; a realloc that failed, in the program or in the twin, has left the old block."""
+        if old and (got or not size):
+            self.live_bytes -= had
+        if got or not old or not size:
+            self.settle(i, got, size)
+            return
+        # the twin found no memory: its old block now stands for whatever the program has
+        self.compare(i, 0)
+        wanted = load64(self.result + 8 * i)
+        self.bind(wanted if wanted else load64(self.pointer + 8 * i), old)
+
+    def settle(self, i: int, got: int, size: int) -> None:
+        """An allocating call is done: compare, bind the recorded pointer to the twin's, keep the size."""
+        wanted = load64(self.result + 8 * i)
+        self.compare(i, got)
+        if got:
+            self.note_size(got, size)
+            self.live_bytes += self.requested(got)
+        if wanted:
+            if got != wanted or self.strict:
+                self.bind(wanted, got if got else NOTHING)
+        elif got:
+            self.live_bytes -= self.requested(got)
+            self.malloc.free(got)
+
+    def compare(self, i: int, got: int) -> None:
+        """Count an address that was compared, and remember the first that differs."""
+        self.compared += 1
+        wanted = load64(self.result + 8 * i)
+        if got == wanted:
+            self.equal += 1
+        elif not self.differs:
+            self.differs = True
+            self.mismatch_event = self.first + i
+            self.mismatch_recorded = wanted
+            self.mismatch_twin = got
+            self.pause = not self.what_if
+
+    def bind(self, recorded: int, got: int) -> None:
+        """From now on the recorded pointer is this one of the twin's; a block that was still there is freed."""
+        if self.strict:
+            lost = self.moved.pop(recorded)
+            if lost > NOTHING and lost != got:
+                self.live_bytes -= self.requested(lost)
+                self.malloc.free(lost)
+        self.moved.put(recorded, got)
+
+    def take(self, recorded: int) -> int:
+        """The twin's pointer of a block that the program gives back; 0 when nobody knows."""
+        if self.moved.count == 0 and not self.strict:
+            return recorded
+        address = self.moved.pop(recorded)
+        if address == 0:
+            if not self.strict:
+                return recorded
+            self.unknown += 1
+        return address
+
+    def touch(self, address: int, length: int) -> None:
+        """Make [address, address + length) resident; nearly always it is one page, and resident already."""
+        at = (address & self.space.mask) >> self.space.page_shift
+        last = ((address + length - 1) & self.space.mask) >> self.space.page_shift
+        if length == 0 or (at == last and load8(self.space.permissions + at) & TOUCHED):
+            return
+        self.space.touch(address, length, WRITE)
+
+    def note_size(self, address: int, size: int) -> None:
+        """Keep what was asked for, plus one, in the block's first word, if its page has bytes at all."""
+        at = address & self.space.mask
+        bits = load8(self.space.permissions + (at >> self.space.page_shift))
+        if bits & WRITE:
+            store64(self.space.window + at, size + 1)
+        elif bits & READ:
+            store_u64(self.space, address, size + 1)
+
+    def requested(self, address: int) -> int:
+        """What was asked for, of a live block; all its usable bytes when that is not known."""
+        at = address & self.space.mask
+        size = 0
+        if load8(self.space.permissions + (at >> self.space.page_shift)) & READ:
+            size = load64(self.space.window + at)
+        elif address & (self.space.page_size - 1):
+            size = load_u64(self.space, address)  # resident, as its header is, but elsewhere than in the window
+        return size - 1 if size else self.malloc.malloc_usable_size(address)
+
+    def note_rss(self, i: int) -> None:
+        """The twin's resident pages have changed."""
+        self.pages = self.space.anon_pages
+        rss = (self.pages << self.space.page_shift) + self.other_bytes
+        self.line.note(self.first + i, rss, self.live_bytes)
+
+    def set_other(self, event: int, other_bytes: int) -> None:
+        """What the process has resident besides the twin's pages, from `event` on."""
+        self.other_bytes = other_bytes
+        self.line.note(event, (self.space.anon_pages << self.space.page_shift) + other_bytes, self.live_bytes)
