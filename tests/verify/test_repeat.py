@@ -21,7 +21,7 @@ def test_the_host_repeats_itself() -> None:
     print(f"seed {seed}")
     with Scene() as scene:
         host = Host(scene)
-        session = Session(Repeat(), host)
+        session = Session(Repeat(host), host)
         differences = [session.run(f"{seed}:{sequence}")[1] for sequence in range(20)]
         host.close()
     assert differences == [None] * 20

@@ -8,7 +8,7 @@ import random
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,13 +25,13 @@ from memtwin.verify.session import Session, Twin
 from memtwin.verify.twin import KernelTwin
 
 
-class What(str, Enum):
+class What(StrEnum):
     """What can be verified."""
 
     kernel = "kernel"
 
 
-class Against(str, Enum):
+class Against(StrEnum):
     """Who plays against the host."""
 
     twin = "twin"
@@ -47,9 +47,9 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
-    twin: Twin = KernelTwin() if against is Against.twin else Repeat()
     with Scene() as scene:
         host = Host(scene)
+        twin: Twin = KernelTwin() if against is Against.twin else Repeat(host)
         try:
             session = Session(twin, host)
             if script:

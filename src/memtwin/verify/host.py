@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from memtwin.host import proc
 from memtwin.host.stage import (
@@ -21,11 +22,25 @@ from memtwin.host.stage import (
     call_command,
     command,
 )
+from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation, Pages, observe
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
 from memtwin.verify.scene import Scene
 
 PAGE = 4096
+
+
+class Start(NamedTuple):
+    """What a fresh stage is, as far as a twin must know it to begin alike.
+
+    maps: its /proc/PID/maps. resident: ranges of pages that are present (address, pages). labels: of the scene's files,
+    see Scene.labels.
+    """
+
+    facts: Facts
+    maps: bytes
+    resident: tuple[tuple[int, int], ...]
+    labels: dict[str, tuple[str, str]]
 
 
 class Host:
@@ -36,25 +51,42 @@ class Host:
         self._limits = limits
         self._numbers = scene.numbers()
         self.stage = Stage(scene.passed(), limits)
-        self.start_maps = self.stage.fresh().maps
+        self._start: Start | None = None
 
     @property
     def facts(self) -> Facts:
         """Where the stage's own things lie."""
         return self.stage.facts
 
-    def restart(self) -> bytes:
-        """A fresh address space and the scene as at first; its maps. Descendants are ended."""
+    def restart(self) -> Start:
+        """A fresh address space and the scene as at first. Descendants are ended."""
         self.stage.reap_all()
         self.scene.reset()
-        self.start_maps = self.stage.fresh().maps
-        return self.start_maps
+        maps = self.stage.fresh().maps
+        if self._start is None or self._start.maps != maps:
+            self._start = Start(self.facts, maps, self._resident(maps), self.scene.labels())
+        return self._start
 
-    def revive(self) -> bytes:
+    def revive(self) -> Start:
         """A new stage after StageDied."""
         self.stage.close()
         self.stage = Stage(self.scene.passed(), self._limits)
         return self.restart()
+
+    def _resident(self, maps: bytes) -> tuple[tuple[int, int], ...]:
+        """Ranges of pages that are present in a fresh stage: the same each time, for nothing random is in it."""
+        ranges: list[tuple[int, int]] = []
+        for span in spans(maps):
+            entries = proc.read_pagemap(self.stage.pid, span.start, (span.end - span.start) // PAGE)
+            for page, entry in enumerate(entries):
+                address = span.start + page * PAGE
+                if not entry & proc.PRESENT:
+                    continue
+                if ranges and ranges[-1][0] + ranges[-1][1] * PAGE == address:
+                    ranges[-1] = (ranges[-1][0], ranges[-1][1] + 1)
+                else:
+                    ranges.append((address, 1))
+        return tuple(ranges)
 
     def play(self, operations: Sequence[Operation]) -> list[Outcome]:
         """Perform them in order; an outcome for each. StageDied when the process cannot go on."""

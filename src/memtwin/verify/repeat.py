@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from memtwin.verify.host import Host
+from memtwin.verify.host import Host, Start
 from memtwin.verify.observation import Observation
 from memtwin.verify.operations import Operation, Outcome
 
@@ -11,21 +11,18 @@ from memtwin.verify.operations import Operation, Outcome
 class Repeat:
     """Plays on the same host before the comparison plays there again."""
 
-    def __init__(self) -> None:
-        self._host: Host | None = None
-
-    def restart(self, host: Host) -> None:
-        """Take the host as it is, freshly started."""
+    def __init__(self, host: Host) -> None:
         self._host = host
+
+    def restart(self, start: Start) -> None:
+        """The host is freshly started already."""
 
     def play(self, operation: Operation) -> Outcome:
         """Perform it on the host."""
-        assert self._host is not None
         return self._host.play([operation])[0]
 
     def observe(self) -> Observation:
         """What the host shows."""
-        assert self._host is not None
         return self._host.observe()
 
     def validate(self) -> None:
@@ -33,5 +30,4 @@ class Repeat:
 
     def finish(self) -> None:
         """Called before the comparison: the host begins anew."""
-        assert self._host is not None
         self._host.restart()

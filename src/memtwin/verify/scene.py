@@ -59,6 +59,12 @@ class Scene:
         """Descriptor of each of FILES, in that order."""
         return [self.descriptors[name] for name in FILES]
 
+    def labels(self) -> dict[str, tuple[str, str]]:
+        """Of what can be mapped: its name in maps and its "device inode" there."""
+        names = {"memfd": "/memfd:scene (deleted)", "zero": "/dev/zero"}
+        names.update(dict.fromkeys(("file", "readonly", "writeonly"), str(self.path)))
+        return {name: (label, _identity(self.descriptors[name])) for name, label in names.items()}
+
     def close(self) -> None:
         """Close all and remove the file."""
         for number in self.passed():
@@ -72,3 +78,9 @@ class Scene:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _identity(descriptor: int) -> str:
+    """Device and inode as maps writes them."""
+    status = os.fstat(descriptor)
+    return f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino}"

@@ -11,7 +11,7 @@ from typing import Protocol
 from memtwin.host.stage import StageDied
 from memtwin.verify.compare import Difference, compare_observations, compare_outcomes
 from memtwin.verify.generate import Generator
-from memtwin.verify.host import Host
+from memtwin.verify.host import Host, Start
 from memtwin.verify.layout import Renamer
 from memtwin.verify.observation import Observation
 from memtwin.verify.operations import Operation, Outcome
@@ -21,8 +21,8 @@ from memtwin.verify.shrink import consistent, shrink
 class Twin(Protocol):
     """The other side of the comparison."""
 
-    def restart(self, host: Host) -> None:
-        """Become what the host is now, right after its restart."""
+    def restart(self, start: Start) -> None:
+        """Become what the host is right after its restart."""
 
     def play(self, operation: Operation) -> Outcome:
         """Perform one operation."""
@@ -65,8 +65,8 @@ class Session:
 
     def run(self, seed: str) -> tuple[Played, Difference | None]:
         """One random sequence: what the twin made of it and the first difference."""
-        self._restart()
-        generator = Generator(Random(seed), self.host.facts, self.host.start_maps, self.kinds)
+        start = self._restart()
+        generator = Generator(Random(seed), start.facts, start.maps, self.kinds)
         played = Played()
         while len(played.operations) < self.length and played.broken is None:
             operation = generator.next()
@@ -77,13 +77,17 @@ class Session:
 
     def play(self, operations: Sequence[Operation], observe_every: int = 1) -> Difference | None:
         """The first difference that these operations show."""
+        return self.replay(operations, observe_every)[1]
+
+    def replay(self, operations: Sequence[Operation], observe_every: int = 1) -> tuple[Played, Difference | None]:
+        """What the twin made of these operations and the first difference; without one, the host made the same."""
         self._restart()
         played = Played()
         for operation in operations:
             self._play_on_twin(played, operation, observe_every)
             if played.broken is not None:
                 break
-        return self._compare(played)
+        return played, self._compare(played)
 
     def shrink(self, operations: Sequence[Operation], difference: Difference) -> tuple[list[Operation], Difference]:
         """The shortest sequence that shows a difference in the same field, and that difference."""
@@ -102,12 +106,13 @@ class Session:
             shortest = shrink(shortest, differs)
         return shortest[: found[-1].step + 1], found[-1]
 
-    def _restart(self) -> None:
+    def _restart(self) -> Start:
         try:
-            self.host.restart()
+            start = self.host.restart()
         except StageDied:
-            self.host.revive()
-        self.twin.restart(self.host)
+            start = self.host.revive()
+        self.twin.restart(start)
+        return start
 
     def _play_on_twin(self, played: Played, operation: Operation, observe_every: int) -> None:
         step = len(played.operations)

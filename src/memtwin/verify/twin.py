@@ -7,11 +7,10 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from memtwin.errors import MemoryFault
-from memtwin.host.proc import PRESENT, read_pagemap
 from memtwin.host.stage import Facts
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
-from memtwin.verify.host import Host
+from memtwin.verify.host import Start
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
@@ -34,25 +33,23 @@ class KernelTwin:
         self._files: dict[str, str] = {}
         self.spaces: dict[int, AddressSpace] = {}
 
-    def restart(self, host: Host) -> None:
+    def restart(self, start: Start) -> None:
         """A process like the host's: its mappings as maps has them, its pages resident as pagemap has them."""
-        self._facts = host.facts
+        self._facts = start.facts
         self.machine = self._make_machine()
         space = AddressSpace(self.machine, window_bits=32)
-        heap = -(-host.facts.image_end // PAGE) * PAGE
-        space.set_layout(space.mmap_base, heap)
+        space.set_layout(space.mmap_base, -(-start.facts.image_end // PAGE) * PAGE)
         self.spaces = {0: space}
         self._files = {}
-        for line in host.start_maps.splitlines():
+        for line in start.maps.splitlines():
             words = line.decode().split(None, 5)
             if len(words) > 5 and words[5].startswith("/"):
                 self._files[words[5]] = f"{words[3]} {words[4]}"
             _restore(space, line)
-        for span in spans(host.start_maps):
-            entries = read_pagemap(host.stage.pid, span.start, (span.end - span.start) // PAGE)
-            for page, entry in enumerate(entries):
-                if entry & PRESENT:
-                    space.touch(span.start + page * PAGE, 1, WRITE if b"w" in span.permissions else READ)
+        writable = [span for span in spans(start.maps) if b"w" in span.permissions]
+        for address, pages in start.resident:
+            write = any(span.start <= address < span.end for span in writable)
+            space.touch(address, pages * PAGE, WRITE if write else READ)
 
     def play(self, operation: Operation) -> Outcome:
         """Perform one operation."""
