@@ -13,7 +13,6 @@ Process 0 is the root; SPLIT makes others, each addressed by its number.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import platform
@@ -26,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from memtwin.errors import MemtwinError, UserError
+from memtwin.host.personality import without_randomisation
 
 NOTHING, CALL, TOUCH_READ, TOUCH_WRITE, TOUCH_DIRTY, SPLIT, REAP, FRESH, MAP_LOOP, FORK_LOOP = range(10)
 WANT_MAPS, WANT_TIME = 1, 2
@@ -39,7 +39,6 @@ SYSTEM_CALLS: Mapping[str, int] = {
     "process_madvise": 440, "memfd_create": 319, "mlock2": 325, "prlimit64": 302, "mseal": 462,
 }  # fmt: skip
 
-ADDR_NO_RANDOMIZE = 0x0040000
 ADDR_COMPAT_LAYOUT = 0x0200000
 _F_SETPIPE_SZ = 1031
 _PIPE_BYTES = 1 << 20
@@ -110,17 +109,6 @@ def stage_program() -> Path:
     raise UserError("the stage program is not built: run `make install`")
 
 
-def _spawn(program: Path, stdin: int, stdout: int, files: Sequence[int], personality: int) -> subprocess.Popen[bytes]:
-    """Start the program with this thread's personality changed only for the length of the fork."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    before = libc.personality(ctypes.c_ulong(0xFFFFFFFF))
-    libc.personality(ctypes.c_ulong(before | personality))
-    try:
-        return subprocess.Popen([str(program)], stdin=stdin, stdout=stdout, pass_fds=tuple(files), env={}, cwd="/")
-    finally:
-        libc.personality(ctypes.c_ulong(before))
-
-
 class Stage:
     """A stage process and its descendants.
 
@@ -144,7 +132,10 @@ class Stage:
             with contextlib.suppress(OSError):  # over fs.pipe-max-size: slower, not wrong
                 fcntl.fcntl(pipe, _F_SETPIPE_SZ, _PIPE_BYTES)
         chosen = program or stage_program()
-        self._process = _spawn(chosen, order_read, answer_write, files, ADDR_NO_RANDOMIZE | personality)
+        with without_randomisation(personality):
+            self._process = subprocess.Popen(
+                [str(chosen)], stdin=order_read, stdout=answer_write, pass_fds=tuple(files), env={}, cwd="/"
+            )
         os.close(order_read)
         os.close(answer_write)
         self._greeted()
