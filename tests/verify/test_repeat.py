@@ -3,8 +3,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -25,3 +29,28 @@ def test_the_host_repeats_itself() -> None:
         differences = [session.run(f"{seed}:{sequence}")[1] for sequence in range(20)]
         host.close()
     assert differences == [None] * 20
+
+
+def test_the_command_tells_seed_and_counts_as_json() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "memtwin", "verify", "kernel", "--against", "host", "--ops", "300", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report = json.loads(run.stdout)
+    assert report["operations"] >= 300
+    assert report["differences"] == []
+    assert report["seed"]
+
+
+def test_a_script_that_is_none_is_told_in_one_line(tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text("0 frob\n")
+    run = subprocess.run(
+        [sys.executable, "-m", "memtwin", "verify", "kernel", "--script", str(script)],
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stderr.count("\n")) == (2, 1)
+    assert "line 1" in run.stderr
