@@ -57,7 +57,7 @@ def command(
             report = _run(session, seed or f"{random.SystemRandom().randrange(1 << 32):x}", ops, as_json)
         finally:
             host.close()
-    print(json.dumps(_as_object(report)) if as_json else format_report(report))
+    print(json.dumps(asdict(report)) if as_json else format_report(report))
     sys.exit(1 if report.differences else 0)
 
 
@@ -85,10 +85,6 @@ def _run(session: Session, seed: str, operations: int, quiet: bool) -> Report:
         return verify_sequences(session, seed, operations, lambda r: shown.update(task, completed=r.operations))
 
 
-def _as_object(report: Report) -> dict[str, Any]:
-    return asdict(report)
-
-
 def format_report(report: Report) -> str:
     """The report for a person."""
     rate = report.operations / report.seconds if report.seconds else 0.0
@@ -96,7 +92,10 @@ def format_report(report: Report) -> str:
         f"seed {report.seed}: {report.operations:,} operations in {report.sequences:,} sequences, "
         f"{report.seconds:.0f} s ({rate:,.0f} a second): {len(report.differences)} differences",
         "operations (of them refused or stopped by a signal): "
-        + ", ".join(f"{name} {count:,} ({report.failures[name]:,})" for name, count in report.counts.most_common()),
+        + ", ".join(
+            f"{name} {count:,} ({report.failures[name]:,})"
+            for name, count in sorted(report.counts.items(), key=lambda item: -item[1])
+        ),
         "never compared:",
         *(f"  {line}" for line in LEFT_OUT),
     ]

@@ -4,13 +4,12 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from memtwin.verify.compare import Difference
 from memtwin.verify.operations import Operation, format_script
-from memtwin.verify.session import Session
+from memtwin.verify.session import Played, Session
 
 # What is never compared, and why: said in each report. Fields of smaps are listed in observation.py.
 LEFT_OUT = (
@@ -41,8 +40,8 @@ class Report:
     operations: int = 0
     sequences: int = 0
     seconds: float = 0.0
-    counts: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
+    failures: dict[str, int] = field(default_factory=dict)
     differences: list[Found] = field(default_factory=list)
     left_out: tuple[str, ...] = LEFT_OUT
 
@@ -64,9 +63,7 @@ def verify_sequences(
             played, difference = session.run(name)
             report.sequences += 1
             report.operations += len(played.operations)
-            for operation, outcome in zip(played.operations, played.outcomes, strict=False):
-                report.counts[operation.name] += 1
-                report.failures[operation.name] += -4096 < outcome.result < 0 or outcome.signal != 0
+            _count(report, played)
             if difference:
                 report.differences.append(_found(session, name, played.operations, difference))
             report.seconds = time.monotonic() - begin
@@ -74,6 +71,13 @@ def verify_sequences(
     except KeyboardInterrupt:
         pass
     return report
+
+
+def _count(report: Report, played: Played) -> None:
+    for operation, outcome in zip(played.operations, played.outcomes, strict=False):
+        failed = -4096 < outcome.result < 0 or outcome.signal != 0
+        report.counts[operation.name] = report.counts.get(operation.name, 0) + 1
+        report.failures[operation.name] = report.failures.get(operation.name, 0) + failed
 
 
 def _found(session: Session, seed: str, operations: list[Operation], difference: Difference) -> Found:
