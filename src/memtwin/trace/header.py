@@ -19,7 +19,9 @@ from memtwin.trace.schema import FORMAT_VERSION, Op
 MAX_JSON_BYTES = 64 << 20
 ADDR_NO_RANDOMIZE = 0x0040000  # linux/personality.h
 
-ORIGINS = ("start", "fork", "exec")
+# start: nothing before it is in the trace. fork: it continues the parent image's memory as it was at parent_event.
+# exec: the same process as the parent image, new memory. spawn: a new process with new memory (vfork or posix_spawn).
+ORIGINS = ("start", "fork", "exec", "spawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +31,9 @@ class Header:
     key: str  # "PID" or "PID.N": the image after the Nth exec
     pid: int
     parent_pid: int
-    origin: str = "start"  # how the image began: "start", "fork" or "exec"
-    parent: str | None = None  # key of the image that forked or exec'ed, None when that is not in the trace
-    parent_event: int = 0  # number of the FORK or EXEC event there
+    origin: str = "start"  # how the image began, one of ORIGINS
+    parent: str | None = None  # key of the image it came from, None when that is not in the trace
+    parent_event: int = 0  # number of the FORK or EXEC event there, 0 when it is not known
 
     executable: str = ""
     command: tuple[str, ...] = ()
@@ -46,7 +48,8 @@ class Header:
     cpus: int = 1  # that the image may run on; the arena limit is 8 times this
     huge_pages: str = ""  # /sys/kernel/mm/transparent_hugepage/enabled, the chosen word
     personality: int = 0
-    stack_limit_bytes: int = 0  # RLIMIT_STACK, soft; 2**64 - 1 is unlimited
+    overcommit: int = 0  # vm.overcommit_memory
+    max_map_count: int = 0  # vm.max_map_count, 0 unknown
 
     glibc: str = ""  # release, "2.36"
     libc_path: str = ""

@@ -35,12 +35,13 @@ Columns of an event, and what each operation puts there (unused ones are 0):
     SBRK           increment                                    old break or -1
     THREAD_CREATE                            tid of the new thread, 0 when it failed
     THREAD_START, THREAD_EXIT
-    FORK                                     pid of the child, -1 when it failed (in the parent)
-    EXEC                                                        (the last event of an image whose exec succeeded)
-    MAPS           number of the snapshot in KEY.maps.parquet: the VMAs as they are before the next event
-    LOST           how many events are missing here
-    END            why: 0 exit, 1 the recorder stopped (see header)
+    FORK                                     pid of the child in the parent, 0 unknown, -1 failed
+    EXEC                                                        0 (the image's last event), -1 failed
+    MAPS                                     number of the snapshot in KEY.maps.parquet: the VMAs before the next event
+    LOST                                     how many events are missing here
+    END            exit has begun; destructors may still act after it
 
+-1 stands as 2**64 - 1. A failed operation has its errno in `error`; so has a FORK or EXEC that failed.
 `flags`: bits of the returned (or freed) chunk's size word, IS_MMAPPED 2 and NON_MAIN_ARENA 4, as glibc defines them.
 """
 
@@ -129,7 +130,9 @@ SAMPLES = pa.schema(
         ("heap_resident_bytes", pa.uint64()),  # and the part of it in RAM (mincore / pagemap)
         ("arena_resident_bytes", pa.uint64()),  # thread arenas' heaps
         ("mmapped_resident_bytes", pa.uint64()),  # chunks that malloc got by mmap
-        ("anonymous_bytes", pa.uint64()),  # smaps_rollup
+        ("anonymous_bytes", pa.uint64()),  # smaps
+        ("total_vm_bytes", pa.uint64()),  # statm size
+        ("cost_ns", pa.uint64()),  # what taking the sample took
     ]
 )
 
@@ -137,7 +140,7 @@ SAMPLES = pa.schema(
 MAPS = pa.schema(
     [
         _required("snapshot", pa.uint32()),
-        _required("event", pa.uint64()),
+        _required("event", pa.uint64()),  # row of its MAPS event
         _required("time_ns", pa.uint64()),
         _required("start", pa.uint64()),
         _required("end", pa.uint64()),
