@@ -142,7 +142,8 @@ struct raw_header {
     uint64_t lost;            /* events that are missing without having had a number */
     uint64_t stopped_at;      /* number of the last event when recording stopped by itself; otherwise 0 */
     uint64_t process_start;   /* /proc/self/stat field 22: the same for all images of a process */
-    uint64_t reserved[9];
+    uint64_t file_length;     /* bytes the file may be used up to */
+    uint64_t reserved[8];
 };
 
 /*
