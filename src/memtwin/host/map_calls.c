@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 /* The calls that change the address space by the program's own wish. What libc and ld.so do inside is not seen here. */
+#undef _FILE_OFFSET_BITS /* it would make mmap another name of mmap64, and both are needed here */
 #include "recorder.h"
 
 #include <stdarg.h>
