@@ -11,7 +11,7 @@ from typing import Protocol
 from memtwin.host.stage import StageDied
 from memtwin.verify.compare import Difference, compare_observations, compare_outcomes
 from memtwin.verify.generate import Generator
-from memtwin.verify.host import Host, Start
+from memtwin.verify.host import Start
 from memtwin.verify.layout import Renamer
 from memtwin.verify.observation import Observation
 from memtwin.verify.operations import Operation, Outcome
@@ -37,6 +37,22 @@ class Twin(Protocol):
         """The sequence is over; the host is about to play it."""
 
 
+class HostSide(Protocol):
+    """The side that is right: a Host, or what one played before (golden.Playback)."""
+
+    def restart(self) -> Start:
+        """Begin anew."""
+
+    def revive(self) -> Start:
+        """Begin anew after StageDied."""
+
+    def play(self, operations: Sequence[Operation]) -> list[Outcome]:
+        """Perform operations in order."""
+
+    def observe(self) -> Observation:
+        """What is to be seen of all living processes."""
+
+
 @dataclass
 class Played:
     """One side's run. seen: observations by the number of operations that preceded them."""
@@ -55,7 +71,12 @@ class Session:
     """
 
     def __init__(
-        self, twin: Twin, host: Host, length: int = 120, observe_every: int = 40, kinds: dict[str, int] | None = None
+        self,
+        twin: Twin,
+        host: HostSide,
+        length: int = 120,
+        observe_every: int = 40,
+        kinds: dict[str, int] | None = None,
     ) -> None:
         self.twin = twin
         self.host = host
