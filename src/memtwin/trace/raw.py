@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import mmap
 import os
 import struct
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
+
+import numpy as np
 
 from memtwin.errors import TraceError
 from memtwin.trace.decode import Decoder
@@ -67,13 +68,15 @@ class RawFile:
         self.path = path
         descriptor = open_plain_file(path)
         try:
-            self.size = os.fstat(descriptor).st_size
-            if self.size < HEADER.size:
-                raise TraceError(f"{path}: only {self.size} bytes, no raw file of the recorder")
-            # copy-on-write, so that ctypes may take its address; nothing is ever written
-            self._map = mmap.mmap(descriptor, self.size, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
-            self.header = RawHeader(*HEADER.unpack_from(self._map))
+            head = os.pread(descriptor, GRAIN, 0)
+            if len(head) < HEADER.size:
+                raise TraceError(f"{path}: only {len(head)} bytes, no raw file of the recorder")
+            self.header = RawHeader(*HEADER.unpack_from(head))
             self._check(path)
+            self._texts = head[TEXT_AT : TEXT_AT + self.header.text_length]
+            # The file is sparse and up to a TiB long: only what has been handed out to chunks is mapped.
+            self.size = min(os.fstat(descriptor).st_size, max(self.header.used, GRAIN))
+            self._map = mmap.mmap(descriptor, self.size, mmap.MAP_SHARED, mmap.PROT_READ)
             self.streams = self._streams(descriptor)
         finally:
             os.close(descriptor)
@@ -92,9 +95,7 @@ class RawFile:
 
     def texts(self) -> dict[str, str]:
         """The named texts of the header. Bytes that are no UTF-8 become lone surrogates, as os.fsdecode does."""
-        length = min(self.header.text_length, GRAIN - TEXT_AT)
-        lines = self._map[TEXT_AT : TEXT_AT + length].split(b"\n")
-        pairs = (line.partition(b"=") for line in lines if b"=" in line)
+        pairs = (line.partition(b"=") for line in self._texts.split(b"\n") if b"=" in line)
         return {os.fsdecode(name): os.fsdecode(unquote_to_bytes(value)) for name, _, value in pairs}
 
     def decoder(self, batch_rows: int = 1 << 17) -> Decoder:
@@ -108,13 +109,10 @@ class RawFile:
 
     def _streams(self, descriptor: int) -> list[list[Chunk]]:
         """The chunks of each stream, in the order of the file."""
-        anchor = ctypes.c_char.from_buffer(self._map)
-        base = ctypes.addressof(anchor)
-        del anchor  # an exported buffer would keep the map from being closed
-        end = min(self.header.used, self.size) if self.header.used else self.size
+        base = np.frombuffer(self._map, np.uint8).ctypes.data
         streams: dict[int, list[Chunk]] = {}
         offset = GRAIN
-        while offset + _CHUNK.size <= end:
+        while offset + _CHUNK.size <= self.size:
             magic, length, sequence, thread, _, stream = _CHUNK.unpack_from(self._map, offset)
             if magic != CHUNK_MAGIC or length < _CHUNK.size:
                 offset = _next_data(descriptor, offset + GRAIN)
