@@ -48,8 +48,15 @@ def read_functions(library: Path) -> dict[str, int]:
 
 
 def _functions(elf: Any) -> dict[str, int]:
-    symbols = elf.get_section_by_name(".dynsym").iter_symbols()
-    return {symbol.name: symbol["st_value"] for symbol in symbols if symbol["st_value"]}
+    """Names of several versions: the default one (i386 has pthread_create of 1997 too)."""
+    versions = elf.get_section_by_name(".gnu.version")
+    found: dict[str, int] = {}
+    for number, symbol in enumerate(elf.get_section_by_name(".dynsym").iter_symbols()):
+        version = versions.get_symbol(number)["ndx"]
+        hidden = isinstance(version, int) and version & 0x8000
+        if symbol["st_value"] and not (hidden and symbol.name in found):
+            found[symbol.name] = symbol["st_value"]
+    return found
 
 
 def _find_main_arena(elf: Any, library: Path) -> int:

@@ -14,8 +14,8 @@
        log        struct entry [header.operations]       what operation i gave
        hidden     struct hidden [header.hidden_room]      the library's own calls
        values     u64 [header.values_room]                mallinfo's fields, ten a call
-       slots      u64 [header.slots]                      the pointers that operations name
 
+   The slots, the pointers that operations name, are the player's own, so that a forked child has its own too.
    At a stop the player writes its pid to descriptor 1 and waits for a byte on descriptor 0; meanwhile the driver reads
    /proc/PID/maps and /proc/PID/mem. Threads run one at a time: the operation's thread number says whose turn it is, and
    the baton is a futex. The numbers below are those of host/player.py; a test compares them. */
@@ -210,8 +210,10 @@ static word start_thread(u32 thread)
         die("thread number out of range");
     F(F_ATTR_INIT, one)((word) attributes);
     F(F_ATTR_SETSTACK, three)((word) attributes, stacks + thread * STACK, STACK);
-    return F(F_PTHREAD_CREATE, word (*)(word, word, word, word))((word) &thread_handle[thread], (word) attributes,
-                                                                 (word) thread_main, thread);
+    if (F(F_PTHREAD_CREATE, word (*)(word, word, word, word))((word) &thread_handle[thread], (word) attributes,
+                                                              (word) thread_main, thread))
+        die("pthread_create failed");
+    return 0;
 }
 
 static word fork_and_wait(u64 at, u64 count)
@@ -330,9 +332,10 @@ static u64 perform(const struct operation *o, u64 at, word *keep)
         return start_thread((u32) o->argument);
     case FORK:      /* size: how many of the following operations the child performs before it exits */
         return fork_and_wait(at, o->size);
-    case WRITE:     /* size bytes at slot + argument */
-        if (p)
-            write_bytes(p + argument, o->byte, size);
+    case WRITE:     /* size bytes at slot + argument, as far as the block goes */
+        made = p ? F(F_USABLE_SIZE, one)(p) : 0;
+        if (argument < made)
+            write_bytes(p + argument, o->byte, size < made - argument ? size : made - argument);
         return 0;
     case POKE:      /* the word at slot + size := argument */
         *(word *) (p + size) = argument;
@@ -363,6 +366,7 @@ static void play(u32 thread)
     for (;;) {
         if (thread == 0 && ending) {
             F(F_PTHREAD_JOIN, two)(thread_handle[ending], 0);
+            thread_handle[ending] = 0;
             ending = 0;
         }
         u64 at = next_operation;
@@ -371,6 +375,8 @@ static void play(u32 thread)
             call(SYS_exit_group, 0, 0, 0, 0);
         u32 whose = at < last_operation ? o->thread : 0;
         if (whose != thread) {
+            if (whose && (whose >= THREADS || !thread_handle[whose]))
+                die("an operation of a thread that does not run");
             give_baton(whose);
             wait_for_baton(thread);
             continue;
@@ -412,15 +418,17 @@ __attribute__((used)) static void begin(void)
     grow_stack();       /* now, so that the stack's VMA stays as the first stop sees it */
     word length = (word) call(SYS_lseek, 3, 0, 2, 0);
     word at = map(length, 1 /* MAP_SHARED */, 3);
-    stacks = map((word) THREADS * STACK, 0x22 /* MAP_PRIVATE | MAP_ANONYMOUS */, -1);
-    if (at > (word) -4096 || stacks > (word) -4096)
+    if (at > (word) -4096)
         die("cannot map the board");
     board = (struct header *) at;
+    stacks = map((word) THREADS * STACK + board->slots * sizeof *slots, 0x22 /* MAP_PRIVATE | MAP_ANONYMOUS */, -1);
+    if (stacks > (word) -4096)
+        die("cannot map the stacks");
+    slots = (u64 *) (stacks + (word) THREADS * STACK);
     operations = (struct operation *) (at + 4096);
     entries = (struct entry *) (operations + board->operations);
     hiddens = (struct hidden *) (entries + board->operations);
     values = (u64 *) (hiddens + board->hidden_room);
-    slots = values + board->values_room;
     last_operation = board->operations;
     stop();
     play(0);
@@ -433,6 +441,8 @@ __attribute__((used)) static void begin(void)
 static void note(u32 op, word size, word argument, word pointer, word result)
 {
     u64 at = board->hidden;
+    if (operations[board->position].op <= MALLOPT)      /* reallocarray calls realloc */
+        return;
     if (at >= board->hidden_room)
         die("no room for hidden calls");
     struct hidden *h = hiddens + at;

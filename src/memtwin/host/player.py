@@ -143,6 +143,8 @@ def parse_maps(text: str) -> list[MapsLine]:
 class Player:
     """A process that plays `operations` (dtype OPERATION) on `libc`; stopped before the first one when made.
 
+    A MALLINFO2 becomes a MALLINFO where the library has none (before 2.33); `operations` is what is played.
+
     slots: how many pointers the column names. environment: MALLOC_* and GLIBC_TUNABLES for the library.
     hidden_room: how many calls that the library makes of itself are kept.
     """
@@ -190,7 +192,6 @@ class Player:
             ("entries", ENTRY, len(operations)),
             ("_hidden", HIDDEN, hidden_room),
             ("_values", np.dtype("<u8"), values_room),
-            ("slots", np.dtype("<u8"), slots),
         ]
         length = HEADER + sum(kind.itemsize * count for _, kind, count in areas)
         length = -(-length // 4096) * 4096
@@ -207,7 +208,6 @@ class Player:
         self._header[:4] = len(operations), hidden_room, values_room, slots
 
     entries: npt.NDArray[Any]
-    slots: npt.NDArray[Any]
     _hidden: npt.NDArray[Any]
     _values: npt.NDArray[Any]
 
@@ -288,6 +288,8 @@ class Player:
                 self._header[FUNCTIONS_AT // 8 + place] = functions[name]
             elif name not in OPTIONAL:
                 raise PlayerError(f"{self.libc.libc} has no {name}")
+        if "mallinfo2" not in functions:
+            self.operations["op"][self.operations["op"] == Play.MALLINFO2] = Play.MALLINFO
         self._header[4] = int(self._read_proc("statm").split()[0]) * 4096
 
     def _functions(self, library: Path) -> dict[str, int]:
