@@ -20,6 +20,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from importlib.resources import files
 from mmap import MAP_SHARED, mmap
 from pathlib import Path
@@ -336,6 +337,13 @@ class Player:
                 done += got
         return room
 
+    def resident(self, start: int, end: int, pid: int | None = None) -> npt.NDArray[np.bool_]:
+        """Which pages of the range have a page of RAM of their own: in pagemap present, and not the zero page."""
+        with open(f"/proc/{pid or self.pid}/pagemap", "rb", buffering=0) as file:
+            raw = os.pread(file.fileno(), (end - start) // 4096 * 8, start // 4096 * 8)
+        entries = np.frombuffer(raw, "<u8")
+        return (entries >> np.uint64(63) == 1) & (entries & _FRAME != zero_page())
+
     def main_arena(self) -> int:
         """Address of main_arena in the process."""
         return self._library_base() + read_symbols(self.libc.libc).main_arena
@@ -347,6 +355,23 @@ class Player:
     def _library_base(self) -> int:
         real = os.path.realpath(self.libc.libc)
         return next(m.start for m in self.start_maps if os.path.realpath(m.path) == real)
+
+
+_FRAME = np.uint64((1 << 55) - 1)
+
+
+@lru_cache
+def zero_page() -> int:
+    """Frame number of the kernel's zero page, seen at a page of ours that was only read.
+
+    Without the privilege to see frame numbers all of them read as 0, and no page counts as the zero page.
+    """
+    room = mmap(-1, 4096)
+    room[0]
+    address = ctypes.addressof(ctypes.c_char.from_buffer(room))
+    with open("/proc/self/pagemap", "rb", buffering=0) as file:
+        entry = int.from_bytes(os.pread(file.fileno(), 8, address // 4096 * 8), "little")
+    return entry & int(_FRAME) or -1
 
 
 def describe_ending(ending: Ending) -> str:

@@ -7,20 +7,27 @@ Whole pieces are left out, halves first, single operations last, as long as the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from memtwin.verify.operations import Operation
 
 
-def shrink(operations: Sequence[Operation], differs: Callable[[list[Operation]], bool]) -> list[Operation]:
+def shrink(
+    operations: Sequence[Any],
+    differs: Callable[[list[Any]], bool],
+    mend: Callable[[Sequence[Any]], list[Any]] | None = None,
+) -> list[Any]:
     """The operations without those that the difference does not need.
 
-    differs: plays a sequence on both sides and tells whether it still shows; it is true for `operations`. The result
-    is 1-minimal: leaving out any single operation of it makes the difference vanish.
+    differs: plays a sequence on both sides and tells whether it still shows; it is true for `operations`. mend:
+    leaves out what makes no sense without what was left out already; by default for operations on the kernel. The
+    result is 1-minimal: leaving out any single operation of it makes the difference vanish.
     """
+    mend = mend or consistent
     left = list(operations)
     piece = max(len(left) // 2, 1)
     while True:
-        shorter = _leave_out(left, piece, differs)
+        shorter = _leave_out(left, piece, differs, mend)
         if len(shorter) < len(left):
             left = shorter
             piece = min(piece, max(len(left) // 2, 1))
@@ -30,11 +37,16 @@ def shrink(operations: Sequence[Operation], differs: Callable[[list[Operation]],
             piece = max(piece // 2, 1)
 
 
-def _leave_out(operations: list[Operation], piece: int, differs: Callable[[list[Operation]], bool]) -> list[Operation]:
+def _leave_out(
+    operations: list[Any],
+    piece: int,
+    differs: Callable[[list[Any]], bool],
+    mend: Callable[[Sequence[Any]], list[Any]],
+) -> list[Any]:
     """One pass from the end: without each piece that is not needed."""
     left = operations
     for begin in range((len(left) - 1) // piece * piece, -1, -piece):
-        rest = consistent(left[:begin] + left[begin + piece :])
+        rest = mend(left[:begin] + left[begin + piece :])
         if rest and len(rest) < len(left) and differs(rest):
             left = rest
     return left
