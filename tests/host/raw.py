@@ -19,7 +19,10 @@ NAMES = (
 CHUNK = struct.Struct("<IIQIIQ")
 
 _text = (files("memtwin.host") / "raw_format.h").read_text()
-OPS = {int(number): name for name, number in re.findall(r"RAW_(\w+) = (\d+),", _text.split("enum raw_op {")[1].split("};")[0])}
+OPS = {
+    int(number): name
+    for name, number in re.findall(r"RAW_(\w+) = (\d+),", _text.split("enum raw_op {")[1].split("};")[0])
+}
 # Fields of each op, as its comment says: V, Z or P.
 FIELDS = {
     name: re.findall(r"(?:^|, )([VZP]) ", note.replace("an event, number and all: REALLOC with old = NULL. ", ""))

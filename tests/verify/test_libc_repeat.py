@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from memtwin.host.libcs import SOURCES, available, find_libc
@@ -31,7 +29,7 @@ def test_two_processes_agree_in_everything_but_the_random_key(libc):
     """tcache_key is random from 2.34 on: it is the one word in which two processes may differ."""
     column = generate(PROFILES["small"], 1, 4000, libc.word)
     settings = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-    assert compare(libc, column, SLOTS, settings, partial(Repeat, slots=SLOTS)) is None
+    assert compare(libc, column, SLOTS, settings, Repeat) is None
 
 
 @pytest.mark.parametrize("name", ["threads", "churn", "fork", "forked-threads", "failure", "foreign", "heaps", "knobs"])
@@ -40,12 +38,12 @@ def test_every_profile_repeats_itself(name):
     profile = PROFILES[name]
     column = generate(profile, 2, 5000, libc.word)
     settings = {**profile.environments[0], "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0"}
-    assert compare(libc, column, slots_of(profile), settings, partial(Repeat, slots=slots_of(profile))) is None
+    assert compare(libc, column, slots_of(profile), settings, Repeat) is None
 
 
 def test_another_setting_is_found_and_shrunk(libc):
     def with_other_setting(player, environment):
-        return Repeat(player, {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2"}, SLOTS)
+        return Repeat(player, {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2"})
 
     report = verify(libc, "negative control", 3000, with_other_setting, ["bins"], most_differences=1)
     assert len(report.differences) == 1
@@ -53,7 +51,7 @@ def test_another_setting_is_found_and_shrunk(libc):
     assert found.length <= 8, found.script
     script = parse_script(found.script)
     assert compare(libc, script.operations, script.slots, {}, with_other_setting) is not None
-    assert compare(libc, script.operations, script.slots, {}, partial(Repeat, slots=SLOTS)) is None
+    assert compare(libc, script.operations, script.slots, {}, Repeat) is None
 
 
 @pytest.mark.parametrize("name", list(PROFILES))
@@ -68,7 +66,17 @@ def test_scripts_say_the_whole_column(name):
 def test_every_form_is_read_as_it_is_written(form):
     line = form.format(slot="p7", other="p3", size=-4, argument=3, byte=9, high=-1, low=5, top=6, offset=4096)
     assert parse_operation(line) is not None
-    fields = {"slot": "p7", "other": "p3", "size": 44, "argument": 3, "byte": 9, "high": -1, "low": 5, "top": 6, "offset": 8}
+    fields = {
+        "slot": "p7",
+        "other": "p3",
+        "size": 44,
+        "argument": 3,
+        "byte": 9,
+        "high": -1,
+        "low": 5,
+        "top": 6,
+        "offset": 8,
+    }
     line = form.format(**fields)
     assert format_operation(parse_operation(line)[0]) == line
 

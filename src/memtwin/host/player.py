@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from importlib.resources import files
-from mmap import MAP_SHARED, mmap
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, mmap
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -160,6 +160,7 @@ class Player:
         preload: tuple[str, ...] = (),
     ) -> None:
         self.libc = libc
+        self.slots = slots
         self.ending: Ending | None = None
         self.start_maps: list[MapsLine] = []
         self._files: list[int] = []
@@ -341,8 +342,9 @@ class Player:
         """Which pages of the range have a page of RAM of their own: in pagemap present, and not the zero page."""
         with open(f"/proc/{pid or self.pid}/pagemap", "rb", buffering=0) as file:
             raw = os.pread(file.fileno(), (end - start) // 4096 * 8, start // 4096 * 8)
-        entries = np.frombuffer(raw, "<u8")
-        return (entries >> np.uint64(63) == 1) & (entries & _FRAME != zero_page())
+        entries = np.frombuffer(raw, np.uint64)
+        present: npt.NDArray[np.bool_] = (entries >> np.uint64(63) == 1) & (entries & _FRAME != zero_page())
+        return present
 
     def main_arena(self) -> int:
         """Address of main_arena in the process."""
@@ -366,12 +368,12 @@ def zero_page() -> int:
 
     Without the privilege to see frame numbers all of them read as 0, and no page counts as the zero page.
     """
-    room = mmap(-1, 4096)
-    room[0]
+    room = mmap(-1, 4096, MAP_PRIVATE | MAP_ANONYMOUS)
+    room[0]  # maps the page
     address = ctypes.addressof(ctypes.c_char.from_buffer(room))
     with open("/proc/self/pagemap", "rb", buffering=0) as file:
         entry = int.from_bytes(os.pread(file.fileno(), 8, address // 4096 * 8), "little")
-    return entry & int(_FRAME) or -1
+    return entry & int(_FRAME) or 1 << 55
 
 
 def describe_ending(ending: Ending) -> str:

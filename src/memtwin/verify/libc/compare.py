@@ -146,7 +146,9 @@ class Comparison:
             row = int(unlike[0]) // 10 if len(unlike) else length // 10
             calls = np.flatnonzero(np.isin(self.column["op"], (65, 66)))
             place = int(calls[row]) if row < len(calls) else at
-            yield self._difference(place, "mallinfo", *(side[10 * row : 10 * row + 10].tolist() for side in (host, twin)))
+            yield self._difference(
+                place, "mallinfo", *(side[10 * row : 10 * row + 10].tolist() for side in (host, twin))
+            )
 
     def _text(self, at: int) -> Iterator[Difference]:
         host, twin = self.player.text, self.twin.text()
@@ -154,7 +156,9 @@ class Comparison:
             host, _, _ = host.rstrip("\n").rpartition(self.player.ending.message)
         if host != twin:
             lines = (host.splitlines(), twin.splitlines())
-            i = next((i for i, pair in enumerate(zip(*lines)) if pair[0] != pair[1]), min(map(len, lines)))
+            i = next(
+                (i for i, pair in enumerate(zip(*lines, strict=False)) if pair[0] != pair[1]), min(map(len, lines))
+            )
             yield self._difference(at, f"text, line {i + 1}", *((side[i : i + 1] or ["end"])[0] for side in lines))
 
     # ---- memory ----
@@ -162,16 +166,22 @@ class Comparison:
     def _areas(self, at: int, pid: int) -> Iterator[Difference]:
         host = [(m.start, m.end, m.permissions) for m in self.player.maps(pid) if m.path != "[vsyscall]"]
         twin = self.twin.areas()
-        for one, other in zip(host, twin):
+        for one, other in zip(host, twin, strict=False):
             if one != other:
                 yield self._difference(at, "mapping", _show(one), _show(other))
         if len(host) != len(twin):
             longer = max(host, twin, key=len)[min(len(host), len(twin))]
-            yield self._difference(at, "mapping", *(_show(longer) if side[-1:] != [] and longer in side else "none" for side in (host, twin)))
+            yield self._difference(
+                at,
+                "mapping",
+                *(_show(longer) if side[-1:] != [] and longer in side else "none" for side in (host, twin)),
+            )
 
     def _variables(self, at: int, pid: int) -> Iterator[Difference]:
         sizes = STATE_SIZES[self.player.libc.release, self.player.libc.word]
-        for name, start, size in zip(("main_arena", "mp_"), (self.player.main_arena(), self.player.mp()), sizes, strict=True):
+        for name, start, size in zip(
+            ("main_arena", "mp_"), (self.player.main_arena(), self.player.mp()), sizes, strict=True
+        ):
             host = self.player.memory(start, start + size, pid)
             yield from self._bytes(at, start, host, self.twin.memory(start, start + size), name)
 
@@ -182,12 +192,18 @@ class Comparison:
             if not np.array_equal(present, twin):
                 page = int((present != twin).argmax())
                 words = ("in RAM", "not in RAM")
-                yield self._difference(at, f"page {start + page * PAGE:#x}", *(words[not side[page]] for side in (present, twin)))
+                yield self._difference(
+                    at, f"page {start + page * PAGE:#x}", *(words[not side[page]] for side in (present, twin))
+                )
             for first, last in runs(present):
                 low, high = start + first * PAGE, start + last * PAGE
-                yield from self._bytes(at, low, self.player.memory(low, high, pid), self.twin.memory(low, high), "memory")
+                yield from self._bytes(
+                    at, low, self.player.memory(low, high, pid), self.twin.memory(low, high), "memory"
+                )
 
-    def _bytes(self, at: int, start: int, host: npt.NDArray[Any], twin: npt.NDArray[Any], where: str) -> Iterator[Difference]:
+    def _bytes(
+        self, at: int, start: int, host: npt.NDArray[Any], twin: npt.NDArray[Any], where: str
+    ) -> Iterator[Difference]:
         if np.array_equal(host, twin):
             return
         word = self.player.libc.word
@@ -209,7 +225,12 @@ def new_ranges(now: list[MapsLine], start: list[MapsLine]) -> list[tuple[int, in
             continue
         pieces = [(line.start, line.end)]
         for old in start:
-            pieces = [p for low, high in pieces for p in ((low, min(high, old.start)), (max(low, old.end), high)) if p[0] < p[1]]
+            pieces = [
+                p
+                for low, high in pieces
+                for p in ((low, min(high, old.start)), (max(low, old.end), high))
+                if p[0] < p[1]
+            ]
         found += pieces
     return sorted(found)
 
@@ -220,7 +241,9 @@ def runs(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
 
 
-def compare(libc: Libc, column: npt.NDArray[Any], slots: int, environment: Mapping[str, str], make_twin: TwinMaker) -> Difference | None:
+def compare(
+    libc: Libc, column: npt.NDArray[Any], slots: int, environment: Mapping[str, str], make_twin: TwinMaker
+) -> Difference | None:
     """Play a column on both sides; the first difference, None when there is none."""
     with Player(libc, column, slots, environment) as player:
         twin = make_twin(player, environment)
@@ -233,8 +256,8 @@ def compare(libc: Libc, column: npt.NDArray[Any], slots: int, environment: Mappi
 class Repeat:
     """A second process of the real library as the twin: it must never differ, unless its settings do."""
 
-    def __init__(self, player: Player, environment: Mapping[str, str], slots: int) -> None:
-        self._player = Player(player.libc, player.operations, slots, environment)
+    def __init__(self, player: Player, environment: Mapping[str, str]) -> None:
+        self._player = Player(player.libc, player.operations, player.slots, environment)
         self._pid: int | None = self._player.pid
         self.entries = self._player.entries
 

@@ -79,7 +79,9 @@ class Task:
 def tasks(seed: str, operations: int, libc: Libc, names: list[str]) -> Iterator[Task]:
     """The columns of a run: profiles in turn, their lengths such that each has several turns."""
     dice = random.Random(seed)
-    chosen = [PROFILES[name] for name in names] or [p for p in PROFILES.values() if libc.release in p.releases or not p.releases]
+    chosen = [PROFILES[name] for name in names] or [
+        p for p in PROFILES.values() if libc.release in p.releases or not p.releases
+    ]
     left = operations
     while left > 0:
         for profile in dice.sample(chosen, len(chosen)):
@@ -166,7 +168,8 @@ def keep_only(column: npt.NDArray[Any], kept: list[int]) -> npt.NDArray[Any]:
     """
     shorter = column[kept].copy()
     numbers = np.array(kept, np.int64)
-    for i in np.flatnonzero(shorter["op"] == Op.FORK):
+    for at in np.flatnonzero(shorter["op"] == Op.FORK):
+        i = int(at)
         last = numbers[i] + int(shorter["size"][i])
         shorter["size"][i] = int(((numbers > numbers[i]) & (numbers <= last)).sum())
     alive = {0}

@@ -2,8 +2,8 @@
 # cython: infer_types=True
 """Random sequences of allocator operations: a profile and a seed give one column, the same one every time.
 
-The generator knows which slots are full, not what the allocator does with them: where an allocation fails the slot stays
-empty in truth, and a later free(NULL) is as good a call as any. Any part of a column that is left out by shrinking
+The generator knows which slots are full, not what the allocator does: where an allocation fails the slot stays empty in
+truth, and a later free(NULL) is as good a call as any. Any part of a column that is left out by shrinking
 leaves a legal column.
 """
 
@@ -138,7 +138,7 @@ class Generator:
                 return i
         return 0
 
-    def size(self) -> int:
+    def size(self) -> Any:
         """A block's size: a range by weight, then half of the time uniform in it, else near its lower end."""
         row = self.weighted(self.sizes)
         low, high = self.sizes[row, 1], self.sizes[row, 2]
@@ -199,7 +199,7 @@ class Generator:
         size = argument = byte = 0
         if op == FREE:
             self.length[slot] = 0
-        elif op == REALLOC or op == REALLOCARRAY:
+        elif op in (REALLOC, REALLOCARRAY):
             size = self.size()
             if self.draw(4) == 0:
                 size = length + self.draw(64)
