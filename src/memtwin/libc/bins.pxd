@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+from libc.stdint cimport int64_t, uint64_t
+from memtwin.libc.state cimport *
+
+cdef inline uint64_t chunk_size(State s, uint64_t p) noexcept:
+    return get(s, p + 8) & ~<uint64_t>SIZE_BITS
+
+cdef inline uint64_t bin_at(uint64_t av, uint64_t index) noexcept:
+    return av + AV_BINS - 32 + 16 * index
+
+cdef inline bint contiguous(State s, uint64_t av) noexcept:
+    return not get32(s, av + AV_FLAGS) & NONCONTIGUOUS
+
+cdef inline void set_bit(State s, uint64_t at, uint64_t bit) noexcept:
+    put(s, at, get(s, at) | bit)
+
+cdef inline uint64_t request_size(uint64_t request) noexcept:
+    if request > PTRDIFF_MAX:
+        return 0
+    if request + 8 + ALIGN_MASK < MINSIZE:
+        return MINSIZE
+    return (request + 8 + ALIGN_MASK) & ~<uint64_t>ALIGN_MASK
+
+cdef uint64_t large_index(uint64_t size) noexcept
+cdef uint64_t bin_index(uint64_t size) noexcept
+cdef void init_arena(State s, uint64_t av) noexcept
+cdef void mark_in_use(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
+cdef void unlink_chunk(State s, uint64_t av, uint64_t p) noexcept
+cdef bint put_unsorted(State s, uint64_t av, uint64_t p, uint64_t size, object message) noexcept
+cdef void put_large(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
+cdef void link_between(State s, uint64_t p, uint64_t back, uint64_t forward) noexcept
+cdef void consolidate(State s, uint64_t av) noexcept
+cdef uint64_t consolidate_one(State s, uint64_t av, uint64_t p, uint64_t fb) noexcept

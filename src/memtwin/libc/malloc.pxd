@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+from libc.stdint cimport int64_t, uint64_t
+from memtwin.kernel.addrspace cimport AddressSpace
+from memtwin.libc.arena cimport arena_get, arena_get_retry, arena_of, arenas_after_fork, release_arena
+from memtwin.libc.bins cimport *
+from memtwin.libc.give cimport int_free, munmap_chunk, systrim
+from memtwin.libc.more cimport mremap_chunk
+from memtwin.libc.state cimport *
+from memtwin.libc.take cimport int_malloc, int_memalign, int_realloc
+from memtwin.libc.tcache cimport tcache_get, tcache_has_room, tcache_holds, tcache_index, tcache_put
+
+cdef class Malloc(State):
+    cdef readonly object release
+    cdef dict threads
+    cdef readonly int64_t tid
+
+    cdef void start(self) noexcept
+    cdef void init_tcache(self) noexcept
+    cdef uint64_t from_arena(self, uint64_t request) noexcept
+    cdef void free_chunk(self, uint64_t p) noexcept
+    cdef uint64_t aligned(self, uint64_t alignment, uint64_t request) noexcept
+    cdef uint64_t realloc_mapped(self, uint64_t mem, uint64_t request, uint64_t nb) noexcept
+    cdef void clear(self, uint64_t mem, uint64_t request, uint64_t top, uint64_t top_size) noexcept
+    cdef bint trim_arena(self, uint64_t av, uint64_t pad) noexcept
+    cdef bint discard_pages(self, uint64_t p) noexcept
+    cpdef uint64_t malloc(self, uint64_t request) noexcept
+    cpdef uint64_t calloc(self, uint64_t count, uint64_t size) noexcept
+    cpdef uint64_t realloc(self, uint64_t mem, uint64_t request) noexcept
+    cpdef uint64_t reallocarray(self, uint64_t mem, uint64_t count, uint64_t size) noexcept
+    cpdef void free(self, uint64_t mem) noexcept
+    cpdef uint64_t memalign(self, uint64_t alignment, uint64_t request) noexcept
+    cpdef uint64_t aligned_alloc(self, uint64_t alignment, uint64_t request) noexcept
+    cpdef uint64_t posix_memalign(self, uint64_t alignment, uint64_t request) noexcept
+    cpdef uint64_t valloc(self, uint64_t request) noexcept
+    cpdef uint64_t pvalloc(self, uint64_t request) noexcept
+    cpdef uint64_t malloc_usable_size(self, uint64_t mem) noexcept
+    cpdef int malloc_trim(self, uint64_t pad) noexcept
+    cpdef int mallopt(self, int64_t parameter, int64_t value) noexcept
+    cpdef int set_parameter(self, int64_t parameter, int64_t value) noexcept
+    cpdef uint64_t program_sbrk(self, int64_t increment) noexcept
+    cdef void adopt(self, Malloc other)
+    cpdef void thread_start(self, int64_t tid) noexcept
+    cpdef void thread_exit(self, int64_t tid) noexcept
+    cpdef void switch_thread(self, int64_t tid) noexcept

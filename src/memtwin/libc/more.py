@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""More memory from the kernel, when no free chunk will do: a mapping of the chunk's own, or a larger top (sysmalloc)."""
+
+from __future__ import annotations
+
+import cython
+
+if not cython.compiled:
+    from memtwin.libc.bins import chunk_size, contiguous
+    from memtwin.libc.give import int_free
+    from memtwin.libc.heap import grow_heap, new_heap
+    from memtwin.libc.state import (
+        ALIGN_MASK,
+        ALIGNMENT,
+        AV_FLAGS,
+        AV_MAX_SYSTEM_MEM,
+        AV_SYSTEM_MEM,
+        AV_TOP,
+        HEADER,
+        HEAP_AR_PTR,
+        HEAP_INFO,
+        HEAP_PREV,
+        HEAP_SIZE,
+        IS_MMAPPED,
+        MAP_PRIVATE_ANONYMOUS,
+        MINSIZE,
+        MMAP_AS_MORECORE_SIZE,
+        MREMAP_MAYMOVE,
+        NON_MAIN_ARENA,
+        NONCONTIGUOUS,
+        PREV_INUSE,
+        PROT_READ_WRITE,
+        PTRDIFF_MAX,
+        WORD,
+        State,
+        get,
+        get32,
+        put,
+        put32,
+    )
+
+
+def sysmalloc(s: State, nb: int, av: int) -> int:
+    """A chunk of `nb` from the kernel, as user pointer; 0 with ENOMEM. av 0: there is no arena, only a mapping will do."""
+    tried_mmap = False
+    if av == 0 or (nb >= s.mmap_threshold and s.n_mmaps < s.n_mmaps_max):
+        mem = mmap_chunk(s, nb)
+        if mem:
+            return mem
+        tried_mmap = True
+    if av == 0:
+        return s.fail()
+    if av == s.main_arena:
+        grow_main_arena(s, av, nb)
+    elif not grow_thread_arena(s, av, nb) and not tried_mmap:
+        mem = mmap_chunk(s, nb)
+        if mem:
+            return mem
+    if s.dead:
+        return 0
+    if get(s, av + AV_SYSTEM_MEM) > get(s, av + AV_MAX_SYSTEM_MEM):
+        put(s, av + AV_MAX_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM))
+    mem = cut_top(s, av, nb)
+    return mem if mem else s.fail()
+
+
+def cut_top(s: State, av: int, nb: int) -> int:
+    """A chunk of `nb` off the low end of the top, as user pointer; 0 when the top is too small."""
+    p = get(s, av + AV_TOP)
+    size = chunk_size(s, p)
+    if size < nb + MINSIZE:
+        return 0
+    put(s, av + AV_TOP, p + nb)
+    put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
+    put(s, p + nb + 8, (size - nb) | PREV_INUSE)
+    return p + HEADER
+
+
+def mmap_chunk(s: State, nb: int) -> int:
+    """A chunk with a mapping of its own; its user pointer, or 0. The mapping has one word more than the chunk."""
+    size = (nb + 8 + s.page_size - 1) & ~(s.page_size - 1) & WORD
+    if size <= nb:
+        return 0
+    p = s.space.sys_mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, None, 0)
+    if p < 0:
+        return 0
+    put(s, p, 0)
+    put(s, p + 8, size | IS_MMAPPED)
+    s.count_mmap(1, size)
+    return p + HEADER
+
+
+def mremap_chunk(s: State, p: int, nb: int) -> int:
+    """Resize a mapped chunk for `nb`; the chunk's new place, or 0 when the kernel refuses."""
+    offset = get(s, p)
+    size = (chunk_size(s, p) + offset) & WORD
+    block = (p - offset) & WORD
+    within = (p + HEADER) & (s.page_size - 1)
+    if (block | size) & (s.page_size - 1) or within & (within - 1):
+        s.die("mremap_chunk(): invalid pointer")
+        return 0
+    new = (nb + offset + 8 + s.page_size - 1) & ~(s.page_size - 1) & WORD
+    if size == new:
+        return p
+    moved = s.space.sys_mremap(block, size, new, MREMAP_MAYMOVE, 0)
+    if moved < 0:
+        return 0
+    put(s, moved + offset + 8, (new - offset) | IS_MMAPPED)
+    s.count_mmap(0, cython.cast(cython.longlong, new - size))
+    return moved + offset
+
+
+def grow_thread_arena(s: State, av: int, nb: int) -> bool:
+    """More of the arena's last heap, or another heap; False when neither can be had."""
+    old_top = get(s, av + AV_TOP)
+    old_size = chunk_size(s, old_top)
+    heap = old_top & ~(s.heap_max - 1)
+    heap_size = get(s, heap + HEAP_SIZE)
+    if MINSIZE + nb > old_size and grow_heap(s, heap, MINSIZE + nb - old_size):
+        grown = get(s, heap + HEAP_SIZE)
+        put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + grown - heap_size)
+        put(s, old_top + 8, (heap + grown - old_top) | PREV_INUSE)
+        return True
+    another = new_heap(s, nb + MINSIZE + HEAP_INFO, s.top_pad)
+    if another == 0:
+        return False
+    size = get(s, another + HEAP_SIZE)
+    put(s, another + HEAP_AR_PTR, av)
+    put(s, another + HEAP_PREV, heap)
+    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + size)
+    put(s, av + AV_TOP, another + HEAP_INFO)
+    put(s, another + HEAP_INFO + 8, (size - HEAP_INFO) | PREV_INUSE)
+    fence_old_top(s, av, old_top, old_size)
+    return True
+
+
+def fence_old_top(s: State, av: int, old_top: int, old_size: int) -> None:
+    """The full heap's top becomes an ordinary chunk below two fence posts, and is freed if it is large enough."""
+    old_size = (old_size - MINSIZE) & ~ALIGN_MASK
+    put(s, old_top + old_size + HEADER + 8, PREV_INUSE)
+    if old_size < MINSIZE:
+        put(s, old_top + 8, (old_size + HEADER) | PREV_INUSE)
+        put(s, old_top + old_size + HEADER, old_size + HEADER)
+        return
+    put(s, old_top + old_size + 8, HEADER | PREV_INUSE)
+    put(s, old_top + old_size + HEADER, HEADER)
+    put(s, old_top + 8, old_size | PREV_INUSE | NON_MAIN_ARENA)
+    int_free(s, av, old_top)
+
+
+def grow_main_arena(s: State, av: int, nb: int) -> None:
+    """Move the break up, or, where it cannot be, map memory in its place; then extend or replace the top."""
+    old_top = get(s, av + AV_TOP)
+    old_size = chunk_size(s, old_top)
+    size = nb + s.top_pad + MINSIZE
+    if contiguous(s, av):
+        size -= old_size
+    if s.thp_pagesize:
+        end = (s.curbrk + size + s.thp_pagesize - 1) & ~(s.thp_pagesize - 1)
+        size = end - s.curbrk
+    else:
+        size = (size + s.page_size - 1) & ~(s.page_size - 1)
+    end = 0
+    brk = 0 if s.morecore_fails or not 0 < size <= PTRDIFF_MAX else s.sbrk(size)
+    if brk == 0:
+        if contiguous(s, av):
+            size = (size + old_size + s.page_size - 1) & ~(s.page_size - 1)
+        if size < MMAP_AS_MORECORE_SIZE:
+            size = MMAP_AS_MORECORE_SIZE
+        if size <= nb or size > PTRDIFF_MAX:
+            return
+        found = s.space.sys_mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, None, 0)
+        if found < 0:
+            return
+        put32(s, av + AV_FLAGS, get32(s, av + AV_FLAGS) | NONCONTIGUOUS)
+        brk = found
+        end = brk + size
+    if s.sbrk_base == 0:
+        s.sbrk_base = brk
+    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + size)
+    if brk == old_top + old_size and end == 0:
+        put(s, old_top + 8, (size + old_size) | PREV_INUSE)
+    elif contiguous(s, av) and old_size and brk < old_top + old_size:
+        s.die("break adjusted to free malloc space")
+    else:
+        start_new_top(s, av, brk, end, size, old_top, old_size)
+
+
+def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int, old_size: int) -> None:
+    """The new memory does not follow the old top: the first time, after somebody else's sbrk, or after a mapping.
+
+    end: where the new memory ends if that is known (a mapping), else 0. The old top is fenced off and freed.
+    """
+    start = brk
+    correction = 0
+    if contiguous(s, av):
+        if old_size:
+            put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + brk - (old_top + old_size))
+        misalign = (brk + HEADER) & ALIGN_MASK
+        if misalign:
+            correction = ALIGNMENT - misalign
+            start += correction
+        correction += old_size
+        beyond = brk + size + correction
+        correction += ((beyond + s.page_size - 1) & ~(s.page_size - 1)) - beyond
+        end = s.sbrk(correction)
+        if end == 0:
+            correction = 0
+            end = s.sbrk(0)
+    elif end == 0:
+        end = s.sbrk(0)
+    if end == 0:
+        return
+    put(s, av + AV_TOP, start)
+    put(s, start + 8, (end - start + correction) | PREV_INUSE)
+    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + correction)
+    if old_size == 0:
+        return
+    old_size = (old_size - 2 * HEADER) & ~ALIGN_MASK
+    put(s, old_top + 8, old_size | PREV_INUSE)
+    put(s, old_top + old_size + 8, HEADER | PREV_INUSE)
+    put(s, old_top + old_size + HEADER + 8, HEADER | PREV_INUSE)
+    if old_size >= MINSIZE:
+        int_free(s, av, old_top)

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# What every part of the allocator shares, and the accessors that are inlined where the allocator runs.
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from memtwin.hostmem cimport load8, load16, load32, load64, store16, store32, store64
+from memtwin.kernel.addrspace cimport AddressSpace
+from memtwin.memory cimport READ, WRITE, load_u16, load_u32, load_u64, store_u16, store_u32, store_u64
+
+cdef enum:
+    PREV_INUSE = 1
+    IS_MMAPPED = 2
+    NON_MAIN_ARENA = 4
+    SIZE_BITS = 7
+    ALIGNMENT = 16
+    ALIGN_MASK = 15
+    HEADER = 16
+    MINSIZE = 32
+    MIN_LARGE_SIZE = 1024
+    CHUNK_STRUCT = 48
+
+    AV_FLAGS = 4
+    AV_HAVE_FASTCHUNKS = 8
+    AV_FASTBINS = 16
+    AV_TOP = 96
+    AV_LAST_REMAINDER = 104
+    AV_BINS = 112
+    AV_BINMAP = 2144
+    AV_NEXT = 2160
+    AV_NEXT_FREE = 2168
+    AV_ATTACHED = 2176
+    AV_SYSTEM_MEM = 2184
+    AV_MAX_SYSTEM_MEM = 2192
+    AV_SIZE = 2200
+    NFASTBINS = 10
+    NBINS = 128
+    BINMAPSIZE = 4
+    NONCONTIGUOUS = 2
+
+    TCACHE_ENTRIES = 128
+    TCACHE_BYTES = 640
+    TCACHE_BINS = 64
+
+    HEAP_AR_PTR = 0
+    HEAP_PREV = 8
+    HEAP_SIZE = 16
+    HEAP_MPROTECT_SIZE = 24
+    HEAP_PAGESIZE = 32
+    HEAP_INFO = 48
+
+cdef extern from *:
+    """
+    #define MT_WORD 0xffffffffffffffffULL
+    #define MT_PTRDIFF_MAX 0x7fffffffffffffffULL
+    """
+    const uint64_t WORD "MT_WORD"
+    const uint64_t PTRDIFF_MAX "MT_PTRDIFF_MAX"
+
+cdef enum:
+    PROT_NONE = 0
+    PROT_READ_WRITE = 3
+    MAP_PRIVATE_ANONYMOUS = 34
+    MAP_PRIVATE_ANONYMOUS_FIXED = 50
+    MAP_NORESERVE = 16384
+    MADV_DONTNEED = 4
+    MREMAP_MAYMOVE = 1
+    MMAP_THRESHOLD_MAX = 33554432
+    FASTBIN_CONSOLIDATION_THRESHOLD = 65536
+    MMAP_AS_MORECORE_SIZE = 1048576
+    ENOMEM = 12
+    EINVAL = 22
+
+cdef class State:
+    cdef readonly AddressSpace space
+    cdef uint64_t window, permissions, mask
+    cdef int page_shift
+    cdef readonly uint64_t page_size
+    cdef readonly bint dead
+    cdef readonly object abort
+    cdef public int errno "error_number"
+    cdef readonly uint64_t main_arena, mp
+    cdef bint started
+    cdef public bint single
+    cdef readonly uint64_t tcache, thread_arena
+    cdef bint shutting_down
+    cdef public uint64_t tcache_key
+    cdef readonly uint64_t curbrk
+    cdef public bint morecore_fails
+
+    cdef readonly uint64_t mmap_threshold, trim_threshold, top_pad, arena_test, arena_max
+    cdef readonly uint64_t tcache_bins, tcache_count, tcache_unsorted_limit, tcache_max_bytes
+    cdef readonly uint64_t max_fast, thp_pagesize, hp_pagesize
+    cdef readonly int64_t hp_flags, n_mmaps_max
+    cdef readonly int perturb
+    cdef readonly bint no_dyn_threshold
+    cdef readonly int64_t n_mmaps, max_n_mmaps
+    cdef readonly uint64_t mmapped_mem, max_mmapped_mem, sbrk_base
+
+    cdef readonly uint64_t heap_max, narenas, narenas_limit, free_list, next_to_use, aligned_heap_area
+    cdef public uint64_t cpus
+    cdef readonly uint64_t bytes_copied, unsorted_count, link_mask
+
+    cdef void die(self, object message) noexcept
+    cdef uint64_t fail(self) noexcept
+    cdef void count_mmap(self, int64_t chunks, int64_t size) noexcept
+    cdef uint64_t sbrk(self, int64_t increment) noexcept
+
+cdef inline uint64_t get(State s, uint64_t address) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & READ:
+        return load64(s.window + at)
+    return load_u64(s.space, address)
+
+cdef inline void put(State s, uint64_t address, uint64_t value) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & WRITE:
+        store64(s.window + at, value)
+    else:
+        store_u64(s.space, address, value)
+
+cdef inline uint16_t get16(State s, uint64_t address) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & READ:
+        return load16(s.window + at)
+    return load_u16(s.space, address)
+
+cdef inline void put16(State s, uint64_t address, uint16_t value) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & WRITE:
+        store16(s.window + at, value)
+    else:
+        store_u16(s.space, address, value)
+
+cdef inline uint32_t get32(State s, uint64_t address) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & READ:
+        return load32(s.window + at)
+    return load_u32(s.space, address)
+
+cdef inline void put32(State s, uint64_t address, uint32_t value) noexcept:
+    cdef uint64_t at = address & s.mask
+    if load8(s.permissions + (at >> s.page_shift)) & WRITE:
+        store32(s.window + at, value)
+    else:
+        store_u32(s.space, address, value)

@@ -1,0 +1,395 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""Taking: a chunk for a request out of an arena (_int_malloc), a chunk made larger or smaller in place or elsewhere
+(_int_realloc), and one that begins at an alignment (_int_memalign).
+
+The order in which an arena is searched:
+
+    its fast bin · its small bin · the unsorted chunks, sorted on the way · the large bin of its size, best fit ·
+    the next larger bin with a chunk · the top · the fast bins emptied and all again · the kernel
+"""
+
+from __future__ import annotations
+
+import cython
+
+if not cython.compiled:
+    from memtwin.libc.bins import (
+        bin_at,
+        bin_index,
+        chunk_size,
+        consolidate,
+        mark_in_use,
+        put_large,
+        put_unsorted,
+        request_size,
+        set_bit,
+        unlink_chunk,
+    )
+    from memtwin.libc.give import int_free
+    from memtwin.libc.more import cut_top, sysmalloc
+    from memtwin.libc.state import (
+        ALIGN_MASK,
+        AV_BINMAP,
+        AV_FASTBINS,
+        AV_HAVE_FASTCHUNKS,
+        AV_LAST_REMAINDER,
+        AV_SYSTEM_MEM,
+        AV_TOP,
+        BINMAPSIZE,
+        HEADER,
+        IS_MMAPPED,
+        MIN_LARGE_SIZE,
+        MINSIZE,
+        NON_MAIN_ARENA,
+        PREV_INUSE,
+        SIZE_BITS,
+        State,
+        get,
+        get32,
+        put,
+        put32,
+    )
+    from memtwin.libc.tcache import tcache_get, tcache_has_room, tcache_index, tcache_put
+
+    MAX_ITERS = 10000
+
+
+def int_malloc(s: State, av: int, request: int) -> int:
+    """A block of `request` bytes from an arena (0: there is none), as user pointer; 0 with errno ENOMEM."""
+    nb = request_size(request)
+    if nb == 0:
+        return s.fail()
+    mem = find_chunk(s, av, nb) if av else sysmalloc(s, nb, av)
+    if mem and s.perturb:
+        perturb_new(s, mem, request)
+    return mem
+
+
+def perturb_new(s: State, mem: int, request: int) -> None:
+    """M_PERTURB: the bytes of a new block become the complement of its value."""
+    s.space.clear(mem, s.perturb ^ 255, request)
+
+
+def find_chunk(s: State, av: int, nb: int) -> int:
+    """`int_malloc` for a chunk size, in the order of the module's text."""
+    if nb <= s.max_fast:
+        mem = take_fast(s, av, nb)
+        if mem or s.dead:
+            return mem
+    if nb < MIN_LARGE_SIZE:
+        mem = take_small(s, av, nb)
+        if mem or s.dead:
+            return mem
+    elif get32(s, av + AV_HAVE_FASTCHUNKS):
+        consolidate(s, av)
+    s.unsorted_count = 0
+    while not s.dead and not s.space.stop_signal:
+        mem = sort_unsorted(s, av, nb)
+        if mem or s.dead:
+            return mem
+        if nb >= MIN_LARGE_SIZE:
+            mem = take_best_large(s, av, nb)
+            if mem or s.dead:
+                return mem
+        mem = take_larger_bin(s, av, nb)
+        if mem or s.dead:
+            return mem
+        if chunk_size(s, get(s, av + AV_TOP)) > get(s, av + AV_SYSTEM_MEM):
+            s.die("malloc(): corrupted top size")
+            return 0
+        mem = cut_top(s, av, nb)
+        if mem:
+            return mem
+        if not get32(s, av + AV_HAVE_FASTCHUNKS):
+            return sysmalloc(s, nb, av)
+        consolidate(s, av)
+    return 0
+
+
+def take_fast(s: State, av: int, nb: int) -> int:
+    """The first chunk of the fast bin of that size, or 0; the next ones fill the thread's cache."""
+    fb = av + AV_FASTBINS + 8 * ((nb >> 4) - 2)
+    p = get(s, fb)
+    if p == 0:
+        return 0
+    if p & ALIGN_MASK:
+        s.die("malloc(): unaligned fastbin chunk detected 2")
+        return 0
+    put(s, fb, (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16))
+    if chunk_size(s, p) >> 4 != nb >> 4:
+        s.die("malloc(): memory corruption (fast)")
+        return 0
+    index = tcache_index(nb)
+    while tcache_has_room(s, index):
+        other = get(s, fb)
+        if other == 0:
+            break
+        if other & ALIGN_MASK:
+            s.die("malloc(): unaligned fastbin chunk detected 3")
+            return 0
+        put(s, fb, (((other + 16) >> 12) & s.link_mask) ^ get(s, other + 16))
+        tcache_put(s, other, index)
+    return p + HEADER
+
+
+def take_small(s: State, av: int, nb: int) -> int:
+    """The oldest chunk of the small bin of that size, or 0; the next ones fill the thread's cache."""
+    bin = bin_at(av, nb >> 4)
+    p = get(s, bin + 24)
+    if p == bin:
+        return 0
+    back = get(s, p + 24)
+    if get(s, back + 16) != p:
+        s.die("malloc(): smallbin double linked list corrupted")
+        return 0
+    mark_in_use(s, av, p, nb)
+    put(s, bin + 24, back)
+    put(s, back + 16, bin)
+    index = tcache_index(nb)
+    while tcache_has_room(s, index):
+        other = get(s, bin + 24)
+        if other == bin:
+            break
+        if other:
+            back = get(s, other + 24)
+            mark_in_use(s, av, other, nb)
+            put(s, bin + 24, back)
+            put(s, back + 16, bin)
+            tcache_put(s, other, index)
+        elif s.space.stop_signal:
+            break
+    return p + HEADER
+
+
+def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
+    """The checks on a chunk of the unsorted bin; aborts when one fails."""
+    above = p + size
+    system_mem = get(s, av + AV_SYSTEM_MEM)
+    if size <= HEADER or size > system_mem:
+        s.die("malloc(): invalid size (unsorted)")
+        return False
+    head = get(s, above + 8)
+    if head < HEADER or head > system_mem:
+        s.die("malloc(): invalid next size (unsorted)")
+    elif get(s, above) & ~SIZE_BITS != size:
+        s.die("malloc(): mismatching next->prev_size (unsorted)")
+    elif get(s, back + 16) != p or get(s, p + 16) != bin_at(av, 1):
+        s.die("malloc(): unsorted double linked list corrupted")
+    elif head & PREV_INUSE:
+        s.die("malloc(): invalid next->prev_inuse (unsorted)")
+    return not s.dead
+
+
+def sort_unsorted(s: State, av: int, nb: int) -> int:
+    """Sort the unsorted chunks, oldest first, into their bins; stop at one that fits exactly.
+
+    Exact fits fill the thread's cache before one is returned. For a small request the last remainder is split
+    instead, if it is the only unsorted chunk. Returns a user pointer, or 0 when all (or MAX_ITERS) are sorted.
+    """
+    unsorted = bin_at(av, 1)
+    index = tcache_index(nb)
+    cached = False
+    sorted_now = 0
+    while sorted_now < MAX_ITERS:
+        p = get(s, unsorted + 24)
+        if p == unsorted or s.space.stop_signal:
+            break
+        back = get(s, p + 24)
+        size = chunk_size(s, p)
+        if not unsorted_is_sane(s, av, p, size, back):
+            return 0
+        if nb < MIN_LARGE_SIZE and back == unsorted and size > nb + MINSIZE and p == get(s, av + AV_LAST_REMAINDER):
+            return split_last_remainder(s, av, p, size, nb)
+        put(s, unsorted + 24, back)
+        put(s, back + 16, unsorted)
+        if size == nb:
+            mark_in_use(s, av, p, size)
+            if not tcache_has_room(s, index):
+                return p + HEADER
+            tcache_put(s, p, index)
+            cached = True
+            continue
+        put_large(s, av, p, size)
+        if s.dead:
+            return 0
+        sorted_now += 1
+        s.unsorted_count += 1
+        if cached and s.tcache_unsorted_limit and s.unsorted_count > s.tcache_unsorted_limit:
+            break
+    return tcache_get(s, index) if cached else 0
+
+
+def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:
+    """The chunk, alone in the unsorted bin, gives its low end; the rest stays there as the last remainder."""
+    unsorted = bin_at(av, 1)
+    rest = p + nb
+    rest_size = size - nb
+    put(s, unsorted + 24, rest)
+    put(s, unsorted + 16, rest)
+    put(s, av + AV_LAST_REMAINDER, rest)
+    put(s, rest + 24, unsorted)
+    put(s, rest + 16, unsorted)
+    if rest_size >= MIN_LARGE_SIZE:
+        put(s, rest + 32, 0)
+        put(s, rest + 40, 0)
+    put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
+    put(s, rest + 8, rest_size | PREV_INUSE)
+    put(s, rest + rest_size, rest_size)
+    return p + HEADER
+
+
+def take_best_large(s: State, av: int, nb: int) -> int:
+    """From the large bin that holds this size: the smallest chunk that fits, the second of its size if there is one."""
+    bin = bin_at(av, bin_index(nb))
+    p = get(s, bin + 16)
+    if p == bin or get(s, p + 8) < nb:
+        return 0
+    p = get(s, p + 40)
+    while chunk_size(s, p) < nb and not s.space.stop_signal:
+        p = get(s, p + 40)
+    size = chunk_size(s, p)
+    if p != get(s, bin + 24) and get(s, p + 8) == get(s, get(s, p + 16) + 8):
+        p = get(s, p + 16)
+    unlink_chunk(s, av, p)
+    if s.dead:
+        return 0
+    return take_and_split(s, av, p, size, nb, False, "malloc(): corrupted unsorted chunks")
+
+
+def take_larger_bin(s: State, av: int, nb: int) -> int:
+    """The last chunk of the first bin above that has one, found by the bit map; bits of empty bins are cleared."""
+    index = bin_index(nb) + 1
+    block = index >> 5
+    bits = get32(s, av + AV_BINMAP + 4 * block) >> (index & 31) << (index & 31)
+    while True:
+        while bits == 0:
+            block += 1
+            if block >= BINMAPSIZE:
+                return 0
+            bits = get32(s, av + AV_BINMAP + 4 * block)
+        index = 0
+        while not bits >> index & 1:
+            index += 1
+        bin = bin_at(av, 32 * block + index)
+        p = get(s, bin + 24)
+        if p != bin:
+            break
+        bits &= ~(1 << index)
+        at = av + AV_BINMAP + 4 * block
+        put32(s, at, get32(s, at) & ~(1 << index))
+    size = chunk_size(s, p)
+    unlink_chunk(s, av, p)
+    if s.dead:
+        return 0
+    return take_and_split(s, av, p, size, nb, nb < MIN_LARGE_SIZE, "malloc(): corrupted unsorted chunks 2")
+
+
+def take_and_split(s: State, av: int, p: int, size: int, nb: int, advertise: bool, message: str) -> int:
+    """An unlinked chunk serves `nb`: whole, or its low end while the rest becomes unsorted (and the last remainder)."""
+    rest_size = size - nb
+    if rest_size < MINSIZE:
+        mark_in_use(s, av, p, size)
+        return p + HEADER
+    rest = p + nb
+    if not put_unsorted(s, av, rest, rest_size, message):
+        return 0
+    if advertise:
+        put(s, av + AV_LAST_REMAINDER, rest)
+    put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
+    put(s, rest + 8, rest_size | PREV_INUSE)
+    put(s, rest + rest_size, rest_size)
+    return p + HEADER
+
+
+def set_head_size(s: State, p: int, size: int) -> None:
+    """Another size for a chunk; its flag bits stay."""
+    put(s, p + 8, (get(s, p + 8) & SIZE_BITS) | size)
+
+
+def int_realloc(s: State, av: int, p: int, old_size: int, nb: int) -> int:
+    """Resize a chunk of an arena to `nb`: in place, into the top or a free chunk above, or by moving. 0: no memory."""
+    if get(s, p + 8) <= HEADER or old_size >= get(s, av + AV_SYSTEM_MEM):
+        s.die("realloc(): invalid old size")
+        return 0
+    above = p + old_size
+    above_size = chunk_size(s, above)
+    if get(s, above + 8) <= HEADER or above_size >= get(s, av + AV_SYSTEM_MEM):
+        s.die("realloc(): invalid next size")
+        return 0
+    if old_size >= nb:
+        return fit(s, av, p, old_size, nb)
+    if above == get(s, av + AV_TOP):
+        if old_size + above_size >= nb + MINSIZE:
+            set_head_size(s, p, nb | (0 if av == s.main_arena else NON_MAIN_ARENA))
+            put(s, av + AV_TOP, p + nb)
+            put(s, p + nb + 8, (old_size + above_size - nb) | PREV_INUSE)
+            return p + HEADER
+    elif not get(s, above + above_size + 8) & PREV_INUSE and old_size + above_size >= nb:
+        unlink_chunk(s, av, above)
+        return 0 if s.dead else fit(s, av, p, old_size + above_size, nb)
+    return grow_by_moving(s, av, p, old_size, nb)
+
+
+def grow_by_moving(s: State, av: int, p: int, old_size: int, nb: int) -> int:
+    """A new chunk, the contents copied, the old one freed; no copy when the new one lies right behind the old."""
+    mem = int_malloc(s, av, nb - ALIGN_MASK)
+    if mem == 0:
+        return 0
+    new = mem - HEADER
+    if new == p + old_size:
+        return fit(s, av, p, chunk_size(s, new) + old_size, nb)
+    s.space.move(mem, p + HEADER, old_size - 8)
+    s.bytes_copied += old_size - 8
+    int_free(s, av, p)
+    return mem
+
+
+def fit(s: State, av: int, p: int, size: int, nb: int) -> int:
+    """The chunk, of `size` now, keeps `nb`; what is left over is freed if a chunk can be made of it."""
+    foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
+    rest_size = size - nb
+    if rest_size < MINSIZE:
+        set_head_size(s, p, size | foreign)
+        set_bit(s, p + size + 8, PREV_INUSE)
+    else:
+        rest = p + nb
+        set_head_size(s, p, nb | foreign)
+        put(s, rest + 8, rest_size | PREV_INUSE | foreign)
+        set_bit(s, rest + rest_size + 8, PREV_INUSE)
+        int_free(s, av, rest)
+    return p + HEADER
+
+
+def int_memalign(s: State, av: int, alignment: int, request: int) -> int:
+    """A block at a multiple of `alignment` (a power of two from MINSIZE): a larger one whose ends are freed."""
+    nb = request_size(request)
+    if nb == 0:
+        return s.fail()
+    mem = int_malloc(s, av, nb + alignment + MINSIZE)
+    if mem == 0:
+        return 0
+    p = mem - HEADER
+    foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
+    if mem & (alignment - 1):
+        new = ((mem + alignment - 1) & ~(alignment - 1)) - HEADER
+        if new - p < MINSIZE:
+            new += alignment
+        lead = new - p
+        size = chunk_size(s, p) - lead
+        if get(s, p + 8) & IS_MMAPPED:
+            put(s, new, get(s, p) + lead)
+            put(s, new + 8, size | IS_MMAPPED)
+            return new + HEADER
+        put(s, new + 8, size | PREV_INUSE | foreign)
+        set_bit(s, new + size + 8, PREV_INUSE)
+        set_head_size(s, p, lead | foreign)
+        int_free(s, av, p)
+        p = new
+    if not get(s, p + 8) & IS_MMAPPED:
+        size = chunk_size(s, p)
+        if size > nb + MINSIZE:
+            put(s, p + nb + 8, (size - nb) | PREV_INUSE | foreign)
+            set_head_size(s, p, nb)
+            int_free(s, av, p + nb)
+    return p + HEADER
