@@ -256,7 +256,18 @@ def _ending(raw: RawFile, work: _ImageImport) -> str:
         return f"recording stopped: {words}{reason}"
     if work.last_op == Op.EXEC and work.last_result == 0:
         return "exec"
-    return "exit" if "END" in work.decoder.operations() else "killed, or still running"
+    if "END" in work.decoder.operations():
+        return "exit"
+    return "still running" if _runs(facts.pid, facts.process_start) else "killed"
+
+
+def _runs(pid: int, process_start: int) -> bool:
+    """Whether the process that started at this tick (/proc/PID/stat, field 22) is there and no zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+        return int(fields[19]) == process_start and fields[0] not in "ZX"
+    except (OSError, ValueError, IndexError):
+        return False
 
 
 def _notes(work: _ImageImport) -> list[str]:

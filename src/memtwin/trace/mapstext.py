@@ -17,7 +17,7 @@ from memtwin.trace.schema import MAPS
 # "00400000-00452000 r-xp 00000000 08:02 173521      /usr/bin/dbus-daemon", proc(5)
 _LINE = re.compile(
     rb"(?:(?P<rss>\d{1,15}) )?(?P<start>[0-9a-f]{1,16})-(?P<end>[0-9a-f]{1,16}) (?P<permissions>[-rwxsp]{4}) "
-    rb"(?P<offset>[0-9a-f]{1,16}) (?P<device>[0-9a-f]{1,8}:[0-9a-f]{1,8}) (?P<inode>\d{1,19}) *(?P<path>[^\n]*)"
+    rb"(?P<offset>[0-9a-f]{1,16}) (?P<device>[0-9a-f]{1,8}:[0-9a-f]{1,8}) (?P<inode>\d{1,20}) *(?P<path>[^\n]*)"
 )
 _MOST_LINES = 1 << 16  # kept at a time
 
@@ -37,7 +37,7 @@ class MapsTable:
         if len(self._known) > _MOST_LINES:
             self._known, self._rows = {}, []
         known = self._known
-        indices = [known[line] if line in known else self._learn(line) for line in snapshot.text.splitlines() if line]
+        indices = [known[line] if line in known else self._learn(line) for line in snapshot.text.split(b"\n") if line]
         rows = [self._rows[index] for index in indices if index >= 0]
         self.bad_lines += len(indices) - len(rows)
         columns = list(zip(*rows, strict=True)) if rows else [()] * 8
@@ -49,7 +49,7 @@ class MapsTable:
     def _learn(self, line: bytes) -> int:
         """The place of this line's row, or -1 when it is none."""
         match = _LINE.fullmatch(line)
-        if match is None:
+        if match is None or int(match["inode"]) >= 1 << 64:
             self._known[line] = -1
             return -1
         rss, start, end, permissions, offset, device, inode, path = match.groups()

@@ -135,13 +135,18 @@ def _is_ours(name: str) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Delete a file, or the raw directory with the plain files in it."""
+    """Delete a file, or the raw directory."""
     if path.is_dir() and not path.is_symlink():
-        for inner in path.iterdir():
-            inner.unlink()
-        path.rmdir()
+        remove_raw_directory(path)
     else:
         path.unlink()
+
+
+def remove_raw_directory(path: Path) -> None:
+    """Delete the raw directory and the plain files in it."""
+    for inner in path.iterdir():
+        inner.unlink()
+    path.rmdir()
 
 
 def write_process_tree(directory: Path, command: Sequence[str], headers: Sequence[Header], complete: bool) -> None:
