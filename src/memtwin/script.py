@@ -130,8 +130,8 @@ class Step:
     @property
     def text(self) -> str:
         """The call with its values: "child.write(0x55555555b2a0, b'x')"."""
-        values = [_show(value) for value in self.arguments]
-        values += [f"{key}={_show(value)}" for key, value in self.keywords.items()]
+        values = [show_value(value) for value in self.arguments]
+        values += [f"{key}={show_value(value)}" for key, value in self.keywords.items()]
         owner = f"{self.process}." if self.process else ""
         return f"{owner}{self.name}({', '.join(values)})"
 
@@ -332,7 +332,7 @@ class _Run:
         return value
 
 
-def _show(value: Any) -> str:
+def show_value(value: Any) -> str:
     """A value as a reader wants it: large integers in hexadecimal."""
     if isinstance(value, int) and not isinstance(value, bool):
         return hex(value) if abs(value) >= 1 << 16 else str(value)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Machine: RAM, swap and the processes that run on it. The door to the twin for Python programs.
+
+>>> from memtwin import Machine
+>>> machine = Machine(ram="64 MiB")
+>>> process = machine.spawn()
+>>> hex(process.malloc(100))
+'0x55555555a2a0'
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from memtwin.errors import UserError
+from memtwin.kernel.machine import Machine as KernelMachine
+from memtwin.kernel.profile import KernelProfile
+from memtwin.process import Process
+from memtwin.views import BuddyView, Event, Frame, FramesView
+
+MAX_PROCESSES = 4096
+
+
+class Machine:
+    """A machine of the twin.
+
+    ram, swap: bytes, or text such as "64 MiB". page_size: 4096, 8192, 16384 or 65536 bytes; the profile's by default.
+    profile: a kernel profile or its name. UserError: sizes that make no machine.
+    """
+
+    def __init__(
+        self,
+        ram: int | str = "1 GiB",
+        swap: int | str = 0,
+        page_size: int | None = None,
+        profile: KernelProfile | str = "linux-6.18-x86_64",
+    ) -> None:
+        self.kernel = KernelMachine(ram, swap, page_size, profile)
+        self.processes: dict[int, Process] = {}
+        self.observers: list[Callable[[Event], None]] = []
+        self._next_pid = 1
+
+    @property
+    def page_size(self) -> int:
+        """Bytes of a page."""
+        return 1 << self.kernel.frames.page_shift
+
+    def spawn(
+        self,
+        glibc: str = "2.36",
+        tunables: Mapping[str, int] | None = None,
+        cpus: int = 1,
+    ) -> Process:
+        """A new process without a program: text, data and bss of a few pages, a C library, a stack, an empty heap."""
+        return self.adopt(Process.start(self, self._pid(), glibc, dict(tunables or {}), cpus))
+
+    def _pid(self) -> int:
+        if len(self.processes) >= MAX_PROCESSES:
+            raise UserError(f"{MAX_PROCESSES} processes run already")
+        self._next_pid += 1
+        return self._next_pid - 1
+
+    def adopt(self, process: Process) -> Process:
+        """Count a process as one of this machine."""
+        self.processes[process.pid] = process
+        return process
+
+    def fork_of(self, parent: Process) -> Process:
+        """`Process.fork`: the child gets the next pid."""
+        return self.adopt(parent.copy(self._pid()))
+
+    def observe(self, observer: Callable[[Event], None]) -> None:
+        """Tell `observer` of every event from now on: faults, copies, kills, each with a sentence."""
+        self.observers.append(observer)
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on to the observers."""
+        for observer in self.observers:
+            observer(event)
+
+    def frames(self, first: int = 0, count: int = 512) -> FramesView:
+        """The frames from `first` on: what each holds and who maps it."""
+        frames = self.kernel.frames
+        owners = self._owners()
+        last = min(first + count, frames.total)
+        free = frames.free_frames(first, last)
+        shown = tuple(self._frame(pfn, owners.get(pfn, ()), pfn in free) for pfn in range(first, last))
+        return FramesView(frames.total, frames.free, shown)
+
+    def _owners(self) -> dict[int, tuple[tuple[int, int], ...]]:
+        owners: dict[int, tuple[tuple[int, int], ...]] = {}
+        for process in self.processes.values():
+            for address, frame in process.mapped_frames():
+                owners[frame] = (*owners.get(frame, ()), (process.pid, address))
+        return owners
+
+    def _frame(self, pfn: int, owners: tuple[tuple[int, int], ...], free: bool) -> Frame:
+        state = self.kernel.frames.state(pfn)
+        return Frame(pfn, self._kind(pfn, state, len(owners), free), owners, state["mapped"])
+
+    def _kind(self, pfn: int, state: dict[str, Any], owners: int, free: bool) -> str:
+        if free:
+            return "free"
+        if pfn == self.kernel.zero_pfn:
+            return "zero"
+        if owners > 1:
+            return "shared"
+        flags = state["flags"]
+        return "anonymous" if flags & 1 else "file" if flags & 2 else "table" if flags & 4 else "kernel"
+
+    def buddy(self) -> BuddyView:
+        """The free blocks of the buddy allocator, by order."""
+        frames = self.kernel.frames
+        return BuddyView(frames.total, tuple(tuple(blocks) for blocks in frames.blocks_by_order()))
+
+    def __repr__(self) -> str:
+        frames = self.kernel.frames
+        return (
+            f"<Machine {frames.total - frames.free} of {frames.total} frames in use, {len(self.processes)} processes>"
+        )
+
+    def _repr_svg_(self) -> str:
+        from memtwin.pictures import frames_grid
+
+        return frames_grid(self.frames())

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Looking at a process without touching it: its regions, pages, translation and heap as views, and in words.
+
+Everything is read from page tables and frames, never by an access of the process: nothing here causes a fault.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
+from memtwin.kernel.procfs import vma_name
+from memtwin.kernel.vma import Vma
+from memtwin.units import format_size
+from memtwin.views import (
+    AddressSpaceView,
+    Chunk,
+    FreeList,
+    HeapView,
+    Page,
+    PagesView,
+    Region,
+    WalkLevel,
+    WalkView,
+)
+
+if TYPE_CHECKING:
+    from memtwin.process import Process
+
+MAX_CHUNKS = 20_000  # of a heap view
+MAX_LIST = 4_096  # chunks of one free list
+
+_ACCESSED = 0x20
+# glibc 2.36's malloc_state, see libc/state.py
+_FASTBINS, _TOP, _BINS, _NEXT = 16, 96, 112, 2160
+_LEVELS = {5: ("PGD", "P4D", "PUD", "PMD", "PTE"), 4: ("PGD", "PUD", "PMD", "PTE"), 3: ("PGD", "PMD", "PTE"),
+           2: ("PGD", "PTE")}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What a page-table entry says of the page at `address`."""
+
+    address: int
+    entry: int
+    size: int  # bytes that the entry maps
+
+    @property
+    def swapped(self) -> bool:
+        return bool(self.entry & PTE_SWAP)
+
+    def frame(self, shift: int) -> int:
+        return (self.entry & (1 << 52) - 1) >> shift
+
+
+class Sight:
+    """A process's page tables, read once: answers for bytes and pages from it are of one moment."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.frames = process.machine.kernel.frames
+        self.shift: int = process.space.page_shift
+        self.page: int = 1 << self.shift
+        self.entries: dict[int, Mapped] = {}
+        for address, entry, size in process.space.pages.entries():
+            for at in range(address, address + size, self.page):
+                self.entries[at] = Mapped(address, entry, size)
+
+    def home(self, address: int) -> int:
+        """Host address of the bytes of the page that holds `address`; 0 when it has none: absent, or all zeros."""
+        mapped = self.entries.get(address & -self.page)
+        if mapped is None or not mapped.entry & PTE_MAPPED or mapped.entry & PTE_ZERO:
+            return 0
+        frame = mapped.frame(self.shift) + ((address - mapped.address) >> self.shift)
+        return int(self.frames.state(frame)["home"])
+
+    def word(self, address: int) -> int:
+        """The 64-bit word at an aligned address; 0 where nothing is."""
+        home = self.home(address)
+        return ctypes.c_uint64.from_address(home + address % self.page).value if home else 0
+
+    def page_at(self, address: int) -> Page:
+        """The state of the page that holds `address`."""
+        address &= -self.page
+        mapped = self.entries.get(address)
+        if mapped is None:
+            return Page(address, "absent")
+        number = mapped.frame(self.shift) + ((address - mapped.address) >> self.shift)
+        if mapped.swapped:
+            return Page(address, "swapped", slot=number)
+        if not mapped.entry & PTE_MAPPED:
+            return Page(address, "absent")
+        bits = mapped.entry
+        flags = bool(bits & PTE_WRITABLE), bool(bits & PTE_DIRTY), bool(bits & _ACCESSED)
+        return Page(address, self._state(bits, number), number, None, *flags)
+
+    def _state(self, bits: int, frame: int) -> str:
+        if bits & PTE_ZERO:
+            return "zero"
+        known = self.frames.state(frame)
+        if known["mapped"] > 1:
+            return "shared"
+        return "file" if known["flags"] & FRAME_FILE else "anonymous"
+
+
+def address_space(process: Process) -> AddressSpaceView:
+    """All regions of a process."""
+    sight = Sight(process)
+    resident = sorted(at for at, mapped in sight.entries.items() if mapped.entry & PTE_MAPPED)
+    regions = tuple(
+        Region(vma.start, vma.end, _permissions(vma.flags), vma_name(process.space, vma), _kind(process, vma),
+               sum(vma.start <= at < vma.end for at in resident))
+        for vma in process.space.vmas()
+    )  # fmt: skip
+    return AddressSpaceView(process.pid, regions, process.space.brk_start, process.space.brk_end)
+
+
+def _permissions(flags: int) -> str:
+    rights = "".join(letter if flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
+    return rights + ("s" if flags & 8 else "p")
+
+
+def _kind(process: Process, vma: Vma) -> str:
+    label = vma_name(process.space, vma)
+    if label in ("[heap]", "[stack]"):
+        return label[1:-1]
+    if label.startswith("[v"):
+        return "kernel"
+    if label.startswith("/") and "lib" not in label and vma.start < process.space.brk_start:
+        return "text" if vma.flags & 4 else "data" if vma.flags & 2 else "rodata"
+    if label.startswith("/lib") or label.startswith("/usr/lib"):
+        return "library"
+    return "bss" if vma.start < process.space.brk_start else "mapping"
+
+
+def pages(process: Process, start: int, count: int) -> PagesView:
+    """`count` pages from the one that holds `start` on."""
+    sight = Sight(process)
+    first = start & -sight.page
+    return PagesView(process.pid, sight.page, tuple(sight.page_at(first + n * sight.page) for n in range(count)))
+
+
+def touched_pages(process: Process, most: int = 32) -> PagesView:
+    """The pages of the program's own mappings and heap that have an entry: what lessons look at."""
+    sight = Sight(process)
+    names = {"heap", "mapping", "bss", "data"}
+    spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
+    found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
+    return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))
+
+
+def walk(process: Process, address: int) -> WalkView:
+    """How the processor translates an address, table by table, down to the entry that ends it."""
+    tables = process.space.pages
+    shift: int = process.space.page_shift
+    bits = shift - 3
+    found = []
+    frame: int | None = None
+    for number, (entry, present) in enumerate(tables.path(address)):
+        at = shift + bits * (tables.levels - 1 - number)
+        found.append(WalkLevel(_LEVELS[tables.levels][number], address >> at & (1 << bits) - 1, entry, present))
+        if present and (number == tables.levels - 1 or entry & PTE_HUGE):
+            frame = ((entry & (1 << 52) - 1) >> shift) + (address >> shift & (1 << at - shift) - 1)
+    return WalkView(address, tuple(found), address & (1 << shift) - 1, shift, frame)
+
+
+# the heap
+
+
+def heap(process: Process, labels: dict[int, str] | None = None) -> HeapView:
+    """The main heap, chunk by chunk; labels: names for pointers, as a script has them."""
+    libc = process.libc
+    sight = Sight(process)
+    lists = tuple(_lists(process, sight))
+    listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
+    top = sight.word(libc.main_arena + _TOP)
+    start = process.space.brk_start
+    if libc.sbrk_base == 0 or not start <= top < process.space.brk_end:
+        return HeapView(start, process.space.brk_end, (), lists)
+    chunks = tuple(_chunks(sight, libc.sbrk_base + 15 & ~15, top, listed, labels or {}))
+    return HeapView(start, process.space.brk_end, chunks, lists)
+
+
+def _chunks(sight: Sight, at: int, top: int, listed: dict[int, str], labels: dict[int, str]) -> Iterator[Chunk]:
+    for _ in range(MAX_CHUNKS):
+        size = sight.word(at + 8) & ~7
+        if at == top:
+            yield Chunk(at, size, "top", label="top")
+            return
+        if size < 16 or at + size > top:
+            return  # damaged: what follows cannot be told apart
+        name = listed.get(at, "")
+        state = name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin" if name else "live"
+        yield Chunk(at, size, "fence" if size == 16 else state, name, labels.get(at + 16, ""))
+        at += size
+
+
+def _lists(process: Process, sight: Sight) -> Iterator[FreeList]:
+    libc = process.libc
+    if libc.tcache:
+        for index in range(64):
+            first = sight.word(libc.tcache + 128 + 8 * index)
+            if first:
+                yield FreeList(f"tcache {32 + 16 * index:#x}", tuple(_singly(sight, first, 0, libc.link_mask)))
+    for index in range(10):
+        first = sight.word(libc.main_arena + _FASTBINS + 8 * index)
+        if first:
+            yield FreeList(f"fastbin {32 + 16 * index:#x}", tuple(_singly(sight, first + 16, 16, libc.link_mask)))
+    for index in range(1, 127):
+        chunks = tuple(_doubly(sight, libc.main_arena + _BINS - 32 + 16 * index))
+        if chunks:
+            yield FreeList(_bin_name(index), chunks)
+
+
+def _singly(sight: Sight, pointer: int, header: int, mask: int) -> Iterator[int]:
+    """Chunk addresses along a mangled list from a user pointer on; the links themselves are to user pointers (header 0)
+    or to chunks (header 16). Ends where it is broken."""
+    for _ in range(MAX_LIST):
+        if pointer == 0 or pointer & 15:
+            return
+        yield pointer - 16
+        pointer = (pointer >> 12 & mask) ^ sight.word(pointer)
+        pointer += header if pointer else 0
+
+
+def _doubly(sight: Sight, head: int) -> Iterator[int]:
+    """Chunk addresses from a bin's first to its last."""
+    at = sight.word(head + 16)
+    for _ in range(MAX_LIST):
+        if at in (0, head):
+            return
+        yield at
+        at = sight.word(at + 16)
+
+
+def _bin_name(index: int) -> str:
+    return "unsorted" if index == 1 else f"small {16 * index:#x}" if index < 64 else f"large bin {index}"
+
+
+# in words
+
+
+def explain(process: Process, address: int) -> str:
+    """What lies at an address: its region, page, frame and chunk, each in a sentence."""
+    region = next((r for r in address_space(process).regions if r.start <= address < r.end), None)
+    if region is None:
+        return f"{address:#x}: nothing is mapped there; an access is a segmentation fault (code 1)."
+    said = [f"{address:#x} lies in {region.name or 'an anonymous mapping'} ({region.start:#x}-{region.end:#x}, "
+            f"{region.permissions}, {format_size(region.end - region.start)})."]  # fmt: skip
+    said.append(_of_page(process, address))
+    said += _of_chunk(process, address)
+    return " ".join(said)
+
+
+def _of_page(process: Process, address: int) -> str:
+    page = Sight(process).page_at(address)
+    return {
+        "absent": "Its page is not in memory: the next access is a page fault.",
+        "zero": "Its page is the zero page that all processes share: a write will get a frame of its own.",
+        "anonymous": f"Its page lies in frame {page.frame}, this process's own.",
+        "file": f"Its page lies in frame {page.frame}, which belongs to the file.",
+        "shared": f"Its page lies in frame {page.frame}, which others map too"
+        + ("." if page.writable else ": a write by this process may have to copy it."),
+        "swapped": f"Its page lies in swap slot {page.slot}: the next access is a major fault.",
+    }[page.state]
+
+
+def _of_chunk(process: Process, address: int) -> list[str]:
+    for chunk in heap(process).chunks:
+        if chunk.address <= address < chunk.address + chunk.size:
+            where = {"live": "in use", "top": "the top of the heap, which grows with the break"}.get(
+                chunk.state, f"free, on the list {chunk.list!r}"
+            )
+            part = "its header" if address < chunk.pointer else f"byte {address - chunk.pointer} of its block"
+            return [f"It is {part}: the chunk at {chunk.address:#x} of {chunk.size} bytes, {where}."]
+    return []
