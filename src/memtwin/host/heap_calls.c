@@ -121,6 +121,17 @@ EXPORT void *calloc(size_t count, size_t size)
     return result;
 }
 
+/* Not libc's reallocarray: that calls realloc by its public name, which is ours. */
+static void *plain_reallocarray(void *old, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes)) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    return __libc_realloc(old, bytes);
+}
+
 /* realloc and reallocarray. Only an old block that was mmapped needs more than the record: it may move, or be unmapped. */
 static inline __attribute__((always_inline)) void *resize(struct stream *stream, enum raw_op op, void *old, size_t count,
                                                           size_t size)
@@ -136,7 +147,7 @@ static inline __attribute__((always_inline)) void *resize(struct stream *stream,
         block_freed(old);
     else if (unlikely(mmapped))
         block_removed(old);
-    void *result = op == RAW_REALLOCARRAY ? next.reallocarray(old, count, size) : __libc_realloc(old, size);
+    void *result = op == RAW_REALLOCARRAY ? plain_reallocarray(old, count, size) : __libc_realloc(old, size);
     int error = result || freed ? 0 : errno;
     if (unlikely(mmapped && error))
         block_added(old); /* it stays as it was */
@@ -157,16 +168,6 @@ EXPORT void *realloc(void *old, size_t size)
     if (unlikely(!stream))
         return next.realloc ? next.realloc(old, size) : __libc_realloc(old, size);
     return resize(stream, RAW_REALLOC, old, 1, size);
-}
-
-static void *plain_reallocarray(void *old, size_t count, size_t size)
-{
-    size_t bytes;
-    if (__builtin_mul_overflow(count, size, &bytes)) {
-        errno = ENOMEM;
-        return NULL;
-    }
-    return __libc_realloc(old, bytes);
 }
 
 EXPORT void *reallocarray(void *old, size_t count, size_t size)
