@@ -3,7 +3,8 @@
 
     MemtwinError                    the root; never raised itself
     ├── UserError                   a mistake in what was asked: one line on stderr, exit status 2
-    │   └── TraceError              a trace file that is truncated, damaged, foreign or hostile
+    │   ├── TraceError              a trace file that is truncated, damaged, foreign or hostile
+    │   └── ExecError               a program that Linux would not start: errno, and whether it kills instead
     ├── Killed                      what would end a real process
     │   ├── MemoryFault             an access that the kernel answers with a signal: address, access, code, why
     │   │   ├── SegmentationFault   SIGSEGV: si_code 1 no mapping there, 2 the mapping does not allow it
@@ -18,6 +19,9 @@ C semantics stay C: malloc that finds no memory returns 0 and sets errno; it rai
 
 from __future__ import annotations
 
+import os
+from errno import errorcode as error_names
+
 
 class MemtwinError(Exception):
     """The root of everything memtwin raises."""
@@ -29,6 +33,21 @@ class UserError(MemtwinError):
 
 class TraceError(UserError):
     """A trace that cannot be read; the message names the file and what is wrong in it."""
+
+
+class ExecError(UserError):
+    """A program that Linux would not start.
+
+    errno: execve(2)'s. killed: execve had already given up the old program, so that the process dies of SIGSEGV
+    instead of getting the errno.
+    """
+
+    def __init__(self, path: str, errno: int, why: str, killed: bool = False) -> None:
+        name = error_names.get(errno, str(errno))
+        end = "Linux kills it with SIGSEGV at its start" if killed else f"{name}, {os.strerror(errno)}"
+        super().__init__(f"{path}: cannot be started ({end}): {why}")
+        self.errno = errno
+        self.killed = killed
 
 
 class Killed(MemtwinError):

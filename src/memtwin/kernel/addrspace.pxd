@@ -21,6 +21,9 @@ cdef class AddressSpace(Mm):
     cdef uint64_t fault(self, uint64_t address, int access) noexcept
     cpdef int64_t sys_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
                            uint64_t offset) noexcept
+    cpdef int64_t vm_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
+                          uint64_t offset) noexcept
+    cpdef int64_t vm_munmap(self, uint64_t address, uint64_t length) noexcept
     cpdef int64_t sys_munmap(self, uint64_t address, uint64_t length) noexcept
     cpdef int64_t sys_mprotect(self, uint64_t address, uint64_t length, int64_t prot) noexcept
     cpdef int64_t sys_mremap(self, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags,

@@ -159,6 +159,16 @@ class AddressSpace(Mm):
         self.count_call(CALL_MADVISE)
         return do_madvise(self, address, length, advice)
 
+    # what the kernel does for itself: no system calls, not counted as such
+
+    def vm_mmap(self, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
+        """mmap as execve and the like use it."""
+        return do_mmap(self, address, length, prot, flags, file, offset)
+
+    def vm_munmap(self, address: int, length: int) -> int:
+        """munmap likewise."""
+        return do_munmap(self, address, length)
+
     # views
 
     @property

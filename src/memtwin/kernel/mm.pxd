@@ -27,6 +27,7 @@ cdef class Mm(Memory):
     cdef Vma cached
     cdef readonly uint64_t task_size, guard_gap, huge_size
     cdef public uint64_t mmap_base, mmap_min_addr
+    cdef public uint64_t start_code, end_code, start_stack
     cdef public int64_t max_map_count
     cdef readonly bint reclaims_tables
     cdef readonly uint64_t brk_start, brk_end

@@ -53,6 +53,7 @@ class Mm(Memory):
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
     swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
+    start_code, end_code, start_stack: where execve put the program's code and stack.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
@@ -72,6 +73,7 @@ class Mm(Memory):
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
         self.mmap_base = 0
+        self.start_code = self.end_code = self.start_stack = 0
         self.brk_start = self.brk_end = 0
         self.min_flt = self.maj_flt = 0
         self.anon_pages = self.file_pages = self.shmem_pages = self.swap_pages = self.peak_pages = 0

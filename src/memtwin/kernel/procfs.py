@@ -45,6 +45,8 @@ def vma_name(space: AddressSpace, vma: Vma) -> str:
     """What maps calls it: its file, [heap], [stack], the kernel's own, or nothing."""
     if vma.label:
         return str(vma.label)
+    if isinstance(vma.file, str):
+        return vma.file
     if vma.start < space.brk_end and vma.end > space.brk_start:
         return "[heap]"
     return ""

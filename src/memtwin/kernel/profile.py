@@ -13,6 +13,7 @@ class KernelProfile:
     """One kernel on one machine; sizes in bytes.
 
     levels: of page tables. task_size: where user addresses end. task_gap: what mmap_base leaves free at least.
+    vdso_pages: the kernel's own mappings in each process, from low to high (name, PROT_*, pages).
     """
 
     name: str = "linux-6.18-x86_64"
@@ -25,6 +26,7 @@ class KernelProfile:
     max_map_count: int = 65530
     fault_around_bytes: int = 65536
     thp: str = "madvise"  # /sys/kernel/mm/transparent_hugepage/enabled
+    vdso_pages: tuple[tuple[str, int, int], ...] = (("[vvar]", 1, 4), ("[vvar_vclock]", 1, 2), ("[vdso]", 5, 2))
     reclaim_tables: bool = True  # CONFIG_PT_RECLAIM, since 6.14: MADV_DONTNEED frees last-level tables it empties
 
     def with_page_size(self, page_size: int) -> KernelProfile:

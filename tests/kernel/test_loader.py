@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The twin's execve against the real one: mappings, stack and heap start of a process that has not run yet."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from tests.kernel.programs import BUILDS, build, find_programs
+
+from memtwin.host.exec import stopped_at_exec
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.loader import Program, load_program
+from memtwin.kernel.machine import Machine
+from memtwin.kernel.procfs import maps
+
+IDENTITY = r" \w\w:\w\w \d+ +"
+ENV = {"PATH": "/usr/bin:/bin", "LANG": "C"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("programs")
+
+
+def loaded(path: str, argv: Sequence[str] | None = None, env: Mapping[str, str] = ENV) -> tuple[AddressSpace, Program]:
+    space = AddressSpace(Machine())
+    return space, load_program(space, path, argv, env)
+
+
+def compare(path: str, argv: Sequence[str], env: Mapping[str, str] = ENV) -> None:
+    """Maps to the byte; start_brk; the whole stack but its random bytes; the auxiliary vector."""
+    space, program = loaded(path, argv, env)
+    with stopped_at_exec([path, *argv[1:]], env) as pid:
+        real = Path(f"/proc/{pid}/maps").read_text()
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        auxv = Path(f"/proc/{pid}/auxv").read_bytes()
+        with open(f"/proc/{pid}/mem", "rb") as memory:
+            memory.seek(program.stack_pointer)
+            stack = memory.read(space.task_size - program.stack_pointer)
+    real = "".join(line + "\n" for line in real.splitlines() if not line.endswith("[vsyscall]"))
+    assert re.sub(IDENTITY, " 00:00 0 ", maps(space)) == re.sub(IDENTITY, " 00:00 0 ", real)
+    start_code, end_code, start_stack = (int(fields[field - 3]) for field in (26, 27, 28))
+    assert (program.brk_start, space.start_stack) == (int(fields[47 - 3]), start_stack)
+    assert (space.start_code, space.end_code) == (start_code, end_code)
+    words = struct.unpack(f"{len(auxv) // 8}Q", auxv)
+    kept = dict(zip(words[::2], words[1::2], strict=True))
+    assert list(kept.values())[: len(program.auxiliary)] == list(program.auxiliary.values())
+    random = program.auxiliary["AT_RANDOM"] - program.stack_pointer
+    mine = space.read(program.stack_pointer, len(stack))
+    assert mine[:random] + mine[random + 16 :] == stack[:random] + stack[random + 16 :]
+
+
+@pytest.mark.parametrize("path", find_programs(), ids=os.path.basename)
+def test_system_programs(path: str) -> None:
+    compare(path, [path, "--an-argument", "another"])
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_own_builds(name: str, place: Path) -> None:
+    path = str(build(name, place))
+    compare(path, [path])
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 3000, 4070, 100_000])
+def test_the_stack_with_arguments_of_every_alignment(size: int) -> None:
+    compare("/bin/cat", ["/bin/cat", "x" * size, "", "y"], {**ENV, "E": "z" * (size // 3)})
+
+
+def test_the_stack_with_a_large_environment_and_with_many_pointers() -> None:
+    compare("/bin/cat", ["/bin/cat"], {f"A{i}": "x" * 100_000 for i in range(6)})
+    compare("/bin/cat", ["/bin/cat", *["a"] * 40_000], {})
