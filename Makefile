@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test verify-kernel check bench clean libcs
+.PHONY: help demo install test verify-kernel verify-layout check bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -32,6 +32,9 @@ libcs: install ## fetch the C libraries of other releases that the twin is check
 
 verify-kernel: install ## a million random operations on the twin and on the real kernel, compared
 	$(VENV)/bin/memtwin verify kernel --ops 1000000
+
+verify-layout: install ## 10,000 random C declarations a data model, laid out by memtwin and by gcc
+	$(PY) scripts/verify-layout
 
 check: install ## style, types, docs
 	$(VENV)/bin/ruff check src tests

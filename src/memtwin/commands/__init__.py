@@ -14,7 +14,7 @@ import typer
 from memtwin.errors import UserError
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
-COMMANDS: tuple[str, ...] = ("trace", "verify")
+COMMANDS: tuple[str, ...] = ("layout", "trace", "verify")
 
 app = typer.Typer(
     name="memtwin",

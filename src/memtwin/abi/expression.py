@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Integer constant expressions, as array sizes, bit-field widths and enumerators have them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pycparser import c_ast
+
+from memtwin.abi.ctype import Type
+from memtwin.abi.layout import align_of, size_of
+from memtwin.errors import UserError
+
+MAX_BITS = 64
+_BINARY: dict[str, Callable[[int, int], int]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "&": operator.and_, "|": operator.or_, "^": operator.xor,
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
+_UNARY: dict[str, Callable[[int], int]] = {
+    "-": operator.neg, "+": operator.pos, "~": operator.invert, "!": operator.not_,
+}  # fmt: skip
+
+
+def evaluate(node: Any, constants: Mapping[str, int], type_of: Callable[[Any], Type]) -> int:
+    """The value of an expression; constants: enumerators by name; type_of: the type that a type node means.
+
+    UserError with the place: not constant, a division by zero, or a value that no integer type holds.
+    """
+    value = int(_value(node, constants, type_of))
+    if not -(1 << (MAX_BITS - 1)) <= value < 1 << MAX_BITS:
+        raise UserError(f"{_at(node)}: a constant that needs more than {MAX_BITS} bits")
+    return value
+
+
+def _value(node: Any, constants: Mapping[str, int], type_of: Callable[[Any], Type]) -> int:
+    if isinstance(node, c_ast.Constant):
+        return _constant(node)
+    if isinstance(node, c_ast.ID) and node.name in constants:
+        return constants[node.name]
+    if isinstance(node, c_ast.Cast):
+        return evaluate(node.expr, constants, type_of)
+    if isinstance(node, c_ast.TernaryOp):
+        chosen = node.iftrue if evaluate(node.cond, constants, type_of) else node.iffalse
+        return evaluate(chosen, constants, type_of)
+    if isinstance(node, c_ast.UnaryOp):
+        if node.op in ("sizeof", "_Alignof") and isinstance(node.expr, c_ast.Typename):
+            kind = type_of(node.expr.type)
+            return size_of(kind) if node.op == "sizeof" else align_of(kind)
+        if node.op in _UNARY:
+            return int(_UNARY[node.op](evaluate(node.expr, constants, type_of)))
+    if isinstance(node, c_ast.BinaryOp):
+        return _binary(node, evaluate(node.left, constants, type_of), evaluate(node.right, constants, type_of))
+    raise UserError(f"{_at(node)}: no integer constant that is known here")
+
+
+def _binary(node: Any, left: int, right: int) -> int:
+    if node.op in _BINARY:
+        return int(_BINARY[node.op](left, right))
+    if node.op in ("&&", "||"):
+        return int(bool(left and right) if node.op == "&&" else bool(left or right))
+    if node.op in ("/", "%"):
+        if right == 0:
+            raise UserError(f"{_at(node)}: a division by zero")
+        quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
+        return quotient if node.op == "/" else left - quotient * right
+    if node.op in ("<<", ">>") and 0 <= right < MAX_BITS:
+        return left << right if node.op == "<<" else left >> right
+    raise UserError(f"{_at(node)}: {node.op} has no constant value here")
+
+
+def _constant(node: Any) -> int:
+    text: str = node.value
+    if node.type == "char":
+        body = text[text.index("'") + 1 : -1].encode().decode("unicode_escape", "replace")
+        if len(body) == 1:
+            return ord(body)
+    elif "int" in node.type:
+        digits = text.rstrip("uUlL").lower()
+        try:
+            octal = digits.startswith("0") and digits.isdigit() and len(digits) > 1
+            return int(digits, 8 if octal else 0)
+        except ValueError:
+            pass
+    raise UserError(f"{_at(node)}: {text[:40]!r} is no integer")
+
+
+def _at(node: Any) -> str:
+    coord = node.coord
+    return f"line {coord.line}, column {coord.column}" if coord else "in the declarations"
