@@ -102,7 +102,7 @@ if not cython.compiled:
 _ACCESS_NAMES = {1: "read", 2: "write"}
 
 
-def _address_of(room: bytearray) -> int:
+def address_of(room: bytearray) -> int:
     """Host address of a bytearray's first byte; valid while the caller keeps the bytearray and its length."""
     return ctypes.addressof(ctypes.c_char.from_buffer(room))
 
@@ -225,14 +225,14 @@ class Memory:
         if length < 0:
             raise UserError(f"cannot read {length} bytes")
         room = bytearray(length)
-        if length and not self.get(_address_of(room), address, length):
+        if length and not self.get(address_of(room), address, length):
             self.raise_stop()
         return bytes(room)
 
     def write(self, address: int, data: bytes) -> None:
         """Store `data` at `address`; what was stored before the first illegal page stays stored, as on the host."""
         room = bytearray(data)
-        if room and not self.put(address, _address_of(room), len(room)):
+        if room and not self.put(address, address_of(room), len(room)):
             self.raise_stop()
 
     def raise_stop(self) -> None:

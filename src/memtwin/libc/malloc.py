@@ -14,6 +14,7 @@ import cython
 
 from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.libc import stats
 from memtwin.libc.state import State
 from memtwin.libc.tunables import apply_tunables
 
@@ -312,6 +313,29 @@ class Malloc(State):
             return size - HEADER
         return size - 8 if get(self, p + size + 8) & PREV_INUSE else 0
 
+    # what it says about itself
+
+    def mallinfo(self) -> dict[str, int]:
+        """mallinfo(3), field by field; ints that wrap at 2 GiB."""
+        return stats.mallinfo(self._for_looking())
+
+    def mallinfo2(self) -> dict[str, int]:
+        """mallinfo2(3), field by field (glibc has it since 2.33)."""
+        return stats.mallinfo2(self._for_looking())
+
+    def malloc_stats(self) -> str:
+        """The text that malloc_stats(3) writes to standard error."""
+        return stats.malloc_stats(self._for_looking())
+
+    def malloc_info(self, options: int = 0) -> str:
+        """The XML that malloc_info(3) writes; nothing for other options than 0, where C returns EINVAL."""
+        return "" if options else stats.malloc_info(self._for_looking())
+
+    def _for_looking(self) -> Malloc:
+        if not self.started:
+            self.start()
+        return self
+
     # giving back, parameters, the break
 
     def malloc_trim(self, pad: int) -> int:
@@ -378,8 +402,6 @@ class Malloc(State):
             self.top_pad = unsigned
             self.no_dyn_threshold = True
         elif parameter == -3:
-            if unsigned > self.heap_max // 2:
-                return 0
             self.mmap_threshold = unsigned
             self.no_dyn_threshold = True
         elif parameter == -4:
@@ -479,4 +501,4 @@ class Malloc(State):
         self.mmapped_mem, self.max_mmapped_mem = other.mmapped_mem, other.max_mmapped_mem
         self.sbrk_base, self.heap_max, self.narenas = other.sbrk_base, other.heap_max, other.narenas
         self.narenas_limit, self.next_to_use = other.narenas_limit, other.next_to_use
-        self.aligned_heap_area = other.aligned_heap_area
+        self.aligned_heap_area, self.pieces = other.aligned_heap_area, list(other.pieces)

@@ -212,6 +212,7 @@ def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int
         end = s.sbrk(0)
     if end == 0:
         return
+    s.pieces.append(start)
     put(s, av + AV_TOP, start)
     put(s, start + 8, (end - start + correction) | PREV_INUSE)
     put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + correction)

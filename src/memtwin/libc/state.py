@@ -98,7 +98,8 @@ class State:
     """The allocator of one process, before its first call. See the module's text.
 
     main_arena, mp: where the C library's data have them, in writable mappings of `space`. cpus: processors the
-    process may use, for the limit of arenas.
+    process may use, for the limit of arenas. pieces: where each piece of the main arena's memory begins, which glibc
+    itself does not remember; for those who look at the heap from outside.
     """
 
     def __init__(self, space: AddressSpace, main_arena: int, mp: int, cpus: int = 1) -> None:
@@ -123,6 +124,7 @@ class State:
         self.narenas = 1
         self.narenas_limit = self.free_list = self.next_to_use = self.aligned_heap_area = 0
         self.bytes_copied = self.unsorted_count = 0
+        self.pieces: list[int] = []
 
     def _set_parameters(self) -> None:
         """mp_ and its companions as glibc 2.36 has them at start."""

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The same column of operations on a real C library and on the twin, call for call."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy.typing as npt
+
+from memtwin.host.libcs import find_libc
+from memtwin.host.player import Play, Player
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.machine import Machine
+from memtwin.libc.check import validate_heap
+from memtwin.libc.malloc import Malloc
+from memtwin.libc.tunables import tunables_of
+from memtwin.trace.schema import Op
+from memtwin.verify.libc.script import parse_script
+
+WORD = 2**64 - 1
+PROT = {"r": 1, "w": 2, "x": 4}
+
+
+@dataclass
+class Side:
+    """What one side made of a column: the result and errno of each call, mallinfo's fields, texts, and its last words."""
+
+    results: list[tuple[int, int]] = field(default_factory=list)
+    values: list[list[int]] = field(default_factory=list)
+    text: str = ""
+    signal: int = 0
+    message: str = ""
+
+
+def play(
+    name: str, script: str | npt.NDArray[Any], environment: Mapping[str, str] | None = None, check_every: int = 50
+) -> tuple[Side, Side, Malloc]:
+    """Host and twin after the column, and the twin's allocator. The twin's heap is validated every `check_every` calls."""
+    column = parse_script(script).operations if isinstance(script, str) else script
+    slots = slots_of(column)
+    libc = find_libc(name)
+    with Player(libc, column, slots, environment or {}) as player:
+        malloc = twin_of(player, environment or {})
+        while player.run() is not None:
+            pass
+        host = host_side(player)
+        malloc.tcache_key = 0x1234567890ABCDEF
+        twin = perform(malloc, player.operations, slots, check_every)
+    return host, twin, malloc
+
+
+def slots_of(column: npt.NDArray[Any]) -> int:
+    """One more than the highest slot that any operation names."""
+    from memtwin.verify.libc.script import LibcScript
+
+    return LibcScript(column).slots
+
+
+def host_side(player: Player) -> Side:
+    """What the player's log holds."""
+    ending = player.ending
+    assert ending is not None
+    done = player.position
+    entries = player.entries[:done]
+    values = player.values.reshape(-1, 10).tolist()
+    text, last = player.text, ending.message if ending.signal else ""
+    if last:
+        text = text.rstrip("\n").removesuffix(last)
+    return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, ending.signal, last)
+
+
+def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
+    """The allocator in an address space like that of a player that stands before its first operation."""
+    space = AddressSpace(Machine(), 40)
+    space.set_layout(space.task_size - (128 << 20) & -4096, player.start_brk())
+    for line in player.start_maps:
+        if line.path != "[vsyscall]":
+            prot = sum(bit for letter, bit in PROT.items() if letter in line.permissions)
+            flags = 0x21 if line.permissions[3] == "s" else 0x22
+            space.restore_vma(line.start, line.end, prot, flags, line.offset, line.path or None)
+    return Malloc(
+        space,
+        player.libc.release,
+        tunables_of(environment),
+        cpus=len(os.sched_getaffinity(0)),
+        main_arena=player.main_arena(),
+        mp=player.mp(),
+    )
+
+
+def perform(malloc: Malloc, column: npt.NDArray[Any], slots: int, check_every: int) -> Side:
+    """The twin's side."""
+    side = Side()
+    pointers = [0] * slots
+    for number, row in enumerate(column):
+        malloc.errno = 0
+        malloc.switch_thread(int(row["thread"]))
+        result = one(malloc, row, pointers, side)
+        if malloc.dead or malloc.space.stop_signal:
+            side.signal = 6 if malloc.dead else malloc.space.stop_signal
+            side.message = malloc.abort or ""
+            return side
+        side.results.append((result & WORD, malloc.errno))
+        if check_every and number % check_every == 0:
+            validate_heap(malloc)
+    return side
+
+
+def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:
+    """One operation, as host/player.c's perform has it."""
+    op, slot = int(row["op"]), int(row["slot"])
+    size, argument, byte = int(row["size"]), int(row["argument"]), int(row["byte"])
+    p = pointers[slot]
+    signed = size - (1 << 64) if size >> 63 else size
+    other = (pointers[argument >> 32] + int32(argument)) & WORD if op in (72, 71, 74) else 0
+    if op in MAKERS:
+        pointers[slot] = MAKERS[op](malloc, size, argument)
+        return pointers[slot]
+    if op in (Op.REALLOC, Op.REALLOCARRAY):
+        made = malloc.realloc(p, size) if op == Op.REALLOC else malloc.reallocarray(p, size, argument)
+        if made or size == 0 or (op == Op.REALLOCARRAY and argument == 0):
+            pointers[slot] = made
+        return int(made)
+    if op == Op.FREE:
+        if not byte:
+            pointers[slot] = 0
+        malloc.free(p)
+    elif op == Op.MALLOC_TRIM:
+        return int(malloc.malloc_trim(size))
+    elif op == Op.MALLOPT:
+        return int(malloc.mallopt(int32(argument >> 32), int32(argument))) & 0xFFFFFFFF
+    elif op == Play.USABLE_SIZE:
+        return int(malloc.malloc_usable_size(p))
+    elif op in (Play.MALLINFO, Play.MALLINFO2):
+        info = malloc.mallinfo() if op == Play.MALLINFO else malloc.mallinfo2()
+        side.values.append([v & (0xFFFFFFFF if op == Play.MALLINFO else WORD) for v in info.values()])
+        return 10 * (len(side.values) - 1)
+    elif op == Play.MALLOC_STATS:
+        side.text += malloc.malloc_stats()
+    elif op == Play.MALLOC_INFO:
+        side.text += malloc.malloc_info(argument)
+        return 22 if argument else 0
+    elif op == Play.WRITE:
+        usable = malloc.malloc_usable_size(p) if p else 0
+        if argument < usable:
+            malloc.space.write(p + argument, bytes([byte]) * min(size, usable - argument))
+    elif op == Play.POKE:
+        malloc.space.write(p + signed, argument.to_bytes(8, "little"))
+    elif op == Play.POKE_POINTER:
+        malloc.space.write(p + signed, other.to_bytes(8, "little"))
+    elif op == Play.POKE_LINK:
+        malloc.space.write(p + signed, (((p + signed) >> 12) ^ other).to_bytes(8, "little"))
+    elif op == Play.PEEK:
+        return int.from_bytes(malloc.space.read(p + signed, 8), "little")
+    elif op == Play.SET:
+        pointers[slot] = other
+        return other
+    else:
+        return further(malloc, row, pointers)
+    return 0
+
+
+def further(malloc: Malloc, row: Any, pointers: list[int]) -> int:
+    """System calls of the program itself."""
+    op, slot, size, argument = (int(row[name]) for name in ("op", "slot", "size", "argument"))
+    space = malloc.space
+    if op == Op.MMAP:
+        made = space.sys_mmap(0, size, argument >> 32, argument & 0xFFFFFFFF, None, 0)
+    elif op == Op.MUNMAP:
+        return failing(malloc, space.sys_munmap(pointers[slot] + argument, size))
+    elif op == Op.MPROTECT:
+        return failing(malloc, space.sys_mprotect(pointers[slot] + (argument & (1 << 48) - 1), size, argument >> 48))
+    elif op == Op.SBRK:
+        made = malloc.program_sbrk(size - (1 << 64) if size >> 63 else size) or -1
+    elif op == Play.LIMIT:
+        return failing(malloc, 0)
+    else:
+        raise AssertionError(f"operation {op} is not for these tests")
+    if failing(malloc, made) >= 0:
+        pointers[slot] = made
+        return int(made)
+    return -1
+
+
+def failing(malloc: Malloc, result: int) -> int:
+    """A system call's result as the library returns it."""
+    if -4096 < result < 0:
+        malloc.errno = -result if result != -1 or malloc.errno == 0 else malloc.errno
+        return -1
+    return result
+
+
+def int32(value: int) -> int:
+    """The lower half of a word as C's int."""
+    return (value + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
+
+
+MAKERS = {
+    Op.MALLOC: lambda m, size, argument: m.malloc(size),
+    Op.CALLOC: lambda m, size, argument: m.calloc(size, argument),
+    Op.MEMALIGN: lambda m, size, argument: m.memalign(argument, size),
+    Op.ALIGNED_ALLOC: lambda m, size, argument: m.aligned_alloc(argument, size),
+    Op.POSIX_MEMALIGN: lambda m, size, argument: m.posix_memalign(argument, size),
+    Op.VALLOC: lambda m, size, argument: m.valloc(size),
+    Op.PVALLOC: lambda m, size, argument: m.pvalloc(size),
+}
+
+
+def same(host: Side, twin: Side) -> None:
+    """Assert that both sides are equal in everything."""
+    for number, (one_side, other) in enumerate(zip(host.results, twin.results, strict=False)):
+        assert one_side == other, f"operation {number}: host {one_side}, twin {other}"
+    assert (host.signal, host.message) == (twin.signal, twin.message)
+    assert len(host.results) == len(twin.results)
+    assert host.values == twin.values
+    assert host.text == twin.text
