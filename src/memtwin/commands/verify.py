@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from memtwin.verify.repeat import Repeat
 from memtwin.verify.run import LEFT_OUT, Report, verify_sequences
 from memtwin.verify.scene import Scene
 from memtwin.verify.session import Session, Twin
+from memtwin.verify.start import record_start, verify_start
 from memtwin.verify.twin import KernelTwin
 
 
@@ -29,6 +31,7 @@ class What(StrEnum):
     """What can be verified."""
 
     kernel = "kernel"
+    start = "start"
 
 
 class Against(StrEnum):
@@ -39,7 +42,14 @@ class Against(StrEnum):
 
 
 def command(
-    what: Annotated[What, typer.Argument(help="kernel: random memory operations on the twin and on the real kernel.")],
+    what: Annotated[
+        What,
+        typer.Argument(
+            help="kernel: random memory operations on the twin and on the real kernel. "
+            "start: a program's layout after execve, and all its memory calls."
+        ),
+    ],
+    program: Annotated[list[str] | None, typer.Argument(help="start: the program and its arguments, after --.")] = None,
     seed: Annotated[str, typer.Option(help="Any text; a random one when left out. The same seed, the same run.")] = "",
     ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
     script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
@@ -47,6 +57,8 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
+    if what is What.start:
+        sys.exit(_start(program or [], as_json))
     with Scene() as scene:
         host = Host(scene)
         twin: Twin = KernelTwin() if against is Against.twin else Repeat(host)
@@ -59,6 +71,16 @@ def command(
             host.close()
     print(json.dumps(asdict(report)) if as_json else format_report(report))
     sys.exit(1 if report.differences else 0)
+
+
+def _start(program: list[str], as_json: bool) -> int:
+    """Compare one program's start; the exit status."""
+    path = shutil.which(program[0]) if program else None
+    if path is None:
+        raise UserError(f"{' '.join(program) or 'no program'}: nothing to start; memtwin verify start -- PROGRAM …")
+    report = verify_start(record_start([path, *program[1:]]))
+    print(json.dumps(asdict(report)) if as_json else report)
+    return 0 if report.equal else 1
 
 
 def _play_script(session: Session, path: Path, as_json: bool) -> int:

@@ -19,8 +19,10 @@ the address space's own rules. Addresses are those of a process without address 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from memtwin.errors import ExecError, MemoryFault
@@ -59,6 +61,15 @@ class Program:
     auxiliary: dict[str, int]
 
 
+class ProgramFile:
+    """A file of the host that a program maps. identity: its device and inode as maps shows them."""
+
+    def __init__(self, path: str) -> None:
+        status = os.stat(path)
+        self.path = path
+        self.identity = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino}"
+
+
 @dataclass
 class _Bounds:
     """What execve learns of the program's extent while it maps it (load_elf_binary's locals)."""
@@ -81,14 +92,14 @@ def load_program(
     """execve(path, argv, env) in an address space, whose mappings go.
 
     argv: [path] when left out. stack_limit: RLIMIT_STACK, 2**64 - 1 for none. auxiliary: what the kernel tells the
-    program of the machine. open_file: gives the file object that mappings of a path have; the machine's when left out.
+    program of the machine. open_file: gives the file object that mappings of a path have.
     ExecError when Linux would refuse the program; with `killed` set, the space is left half built, as Linux kills the
     process then.
     """
     image = read_image(path)
     interpreter = read_interpreter(path, image.interpreter) if image.interpreter is not None else None
     arguments = Arguments.of(path, argv, env, stack_limit)
-    loader = _Loader(space, open_file or space.machine.label_file)
+    loader = _Loader(space, open_file or ProgramFile)
     loader.begin(image, arguments, stack_limit)
     return loader.load(image, interpreter, arguments, auxiliary or Auxiliary.of_host())
 
@@ -98,7 +109,7 @@ class _Loader:
 
     def __init__(self, space: AddressSpace, open_file: Callable[[str], Any]) -> None:
         self.space = space
-        self.open_file = open_file
+        self.open_file = lru_cache(open_file)
         self.page = space.page_size
         self.bounds = _Bounds()
         self.path = ""

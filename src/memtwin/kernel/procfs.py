@@ -45,8 +45,9 @@ def vma_name(space: AddressSpace, vma: Vma) -> str:
     """What maps calls it: its file, [heap], [stack], the kernel's own, or nothing."""
     if vma.label:
         return str(vma.label)
-    if isinstance(vma.file, str):
-        return vma.file
+    path = getattr(vma.file, "path", None)
+    if path is not None:
+        return str(path)
     if vma.start < space.brk_end and vma.end > space.brk_start:
         return "[heap]"
     return ""

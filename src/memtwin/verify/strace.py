@@ -19,7 +19,7 @@ CALLS = ("mmap", "munmap", "mprotect", "brk", "mremap", "madvise", "mlock", "mun
 
 # mmap(0x7f12000, 8192, 0x3, 0x812, 3</usr/lib/libc.so.6>, 0x29000) = 0x7f12000      (strace -X raw -y)
 _LINE = re.compile(r"(\w+)\((.*)\) += (-?\w+)(?: (E[A-Z0-9]+))?")
-_FILE = re.compile(r"(-?\d+)<(.*)>")
+_FILE = re.compile(r"(-?\d+)<(.*)>(?=, |$)")
 
 
 class Call(NamedTuple):
@@ -37,14 +37,10 @@ def parse_strace(lines: Iterable[str]) -> Iterator[Call]:
         match = _LINE.match(line)
         if not match or match[1] not in CALLS:
             continue
-        path = None
-        numbers = []
-        for word in match[2].split(", "):
-            named = _FILE.fullmatch(word)
-            path = named[2] if named else path
-            numbers.append(_number(named[1] if named else word))
+        named = _FILE.search(match[2])
+        words = _FILE.sub(r"\1", match[2]).split(", ") if match[2] else []
         result = -getattr(errno, match[4]) if match[4] else int(match[3], 0)
-        yield Call(match[1], tuple(numbers), path, result)
+        yield Call(match[1], tuple(map(_number, words)), named[2] if named else None, result)
 
 
 def _number(word: str) -> int:
