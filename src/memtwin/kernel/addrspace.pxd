@@ -4,6 +4,7 @@ from memtwin.hostmem cimport load8, load64, store8
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.advise cimport do_madvise
 from memtwin.kernel.fault cimport handle_fault, host_for, touch_range, touch_vma, untouched
+from memtwin.kernel.fork cimport copy_space
 from memtwin.kernel.mapping cimport do_brk, do_mmap, do_munmap
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.protect cimport do_mprotect

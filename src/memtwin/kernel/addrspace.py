@@ -30,9 +30,11 @@ if not cython.compiled:
         VM_MAYREAD,
         VM_MAYSHARE,
         VM_MAYWRITE,
+        VM_NOHUGEPAGE,
         VM_SHARED,
         VM_WRITE,
     )
+    from memtwin.kernel.fork import copy_space
     from memtwin.kernel.mapping import do_brk, do_mmap, do_munmap
     from memtwin.kernel.protect import do_mprotect
     from memtwin.kernel.remap import do_mremap
@@ -93,13 +95,32 @@ class AddressSpace(Mm):
             bits |= VM_ACCOUNT
         if label == "[stack]":
             bits |= VM_GROWSDOWN
+            self.stack_start = end - 1
         anonymous = label is None or label in ("[heap]", "[stack]") or label.startswith("[anon")
         vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, None, self)
         vma.file = None if anonymous else self.machine.label_file(label)
-        vma.label = label
+        vma.label = None if label in ("[heap]", "[stack]") else label  # those two follow from the layout
         if anonymous and bits & VM_WRITE:
-            vma.join((self.machine.new_anon(),))
+            anon = self.machine.new_anon()
+            vma.join((anon,), anon)
         self.add(vma)
+
+    def fork(self, window_bits: int = 44) -> AddressSpace:
+        """fork(2): a child's address space, its pages shared with this one until either writes.
+
+        UserError: no frame is free for the child's page tables, or the host gives no window.
+        """
+        child = AddressSpace(self.machine, window_bits)
+        child.set_layout(self.mmap_base, self.brk_start)
+        child.brk_end = self.brk_end
+        child.stack_start = self.stack_start
+        child.mmap_min_addr = self.mmap_min_addr
+        child.max_map_count = self.max_map_count
+        child.def_flags = self.def_flags & VM_NOHUGEPAGE
+        if not copy_space(self, child):
+            child.release_all()
+            raise UserError("no frame is free for the page tables of a child: the machine has too little RAM")
+        return child
 
     # faults
 

@@ -152,7 +152,7 @@ def prepare_anon(mm: Mm, vma: Vma) -> None:
         anon = reusable(mm, vma.previous, vma, vma.previous)
     if anon is None:
         anon = mm.machine.new_anon()
-    vma.join((anon,))
+    vma.join((anon,), anon)
 
 
 def reusable(mm: Mm, left: Any, right: Any, giver: Any) -> Any:

@@ -34,9 +34,7 @@ class Machine:
 
     def new_anon(self) -> AnonVma:
         """A new owner of anonymous pages."""
-        anon = AnonVma(0)
-        anon.number = self.frames.new_owner(anon)
-        return anon
+        return AnonVma(self.frames)
 
     def label_file(self, label: str) -> str:
         """What stands for the file that a recorded mapping names: the same object for the same name."""

@@ -228,7 +228,7 @@ def anon_alike(one: Vma, other: Vma) -> bool:
 def take_chain(target: Vma, source: Vma) -> None:
     """`target` takes over the AnonVmas of `source` if it has none."""
     if target.anon is None and source.chain is not None:
-        target.join(source.chain)
+        target.join(source.chain, source.anon)
 
 
 def split(mm: Mm, vma: Vma, address: int) -> None:

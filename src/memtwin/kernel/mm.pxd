@@ -34,10 +34,13 @@ cdef class Mm(Memory):
     cdef readonly int64_t min_flt, maj_flt
     cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
-    cdef readonly uint64_t zero_pfn
+    cdef readonly uint64_t zero_pfn, stack_start, def_flags
 
+    @cython.locals(vma=Vma, following=Vma)
+    cpdef void release_all(self)
     @cython.locals(vma=Vma)
     cdef Vma find(self, uint64_t address)
+    cdef void count_page(self, uint16_t flags, int64_t pages) noexcept
     cdef void account(self, uint64_t flags, int64_t pages) noexcept
     cdef void add(self, Vma vma)
     cdef void drop(self, Vma vma)

@@ -52,12 +52,13 @@ class Mm(Memory):
     """An empty address space on `machine`.
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
-    swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
+    swap_pages: in swap. stack_start: an address of the main stack, which names it; 0 without. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
     start_code, end_code, start_stack: where execve put the program's code and stack.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
         profile = machine.profile
+        self.pages: Any = None
         Memory.__init__(self, profile.page_size, window_bits)
         self.machine: Any = machine
         self.profile = profile
@@ -72,12 +73,30 @@ class Mm(Memory):
         self.mmap_min_addr = profile.mmap_min_addr
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
-        self.mmap_base = 0
+        self.mmap_base = self.stack_start = self.def_flags = 0
         self.start_code = self.end_code = self.start_stack = 0
         self.brk_start = self.brk_end = 0
         self.min_flt = self.maj_flt = 0
         self.anon_pages = self.file_pages = self.shmem_pages = self.swap_pages = self.peak_pages = 0
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
+
+    def __del__(self) -> None:
+        self.release_all()
+        Memory.__del__(self)
+
+    def release_all(self) -> None:
+        """exec and exit: every mapping, page and table goes; what others share stays theirs. Nothing can be mapped
+        afterwards."""
+        if self.pages is None or self.pages.root == 0:
+            return
+        vma = self.tree.first
+        while vma is not None:
+            following = vma.next
+            self.zap(vma.start, vma.end)
+            self.drop(vma)
+            vma = following
+        self.pages.free_range(0, self.task_size, 0, 0)
+        self.pages.release()
 
     # VMAs
 
@@ -127,6 +146,11 @@ class Mm(Memory):
 
     # pages
 
+    def count_page(self, flags: int, pages: int) -> None:
+        """`pages` more (or, negative, fewer) pages of a frame with these FRAME_* bits are mapped here."""
+        if flags & FRAME_ANON:
+            self.anon_pages += pages
+
     def slot(self, address: int) -> int:
         """Host address of the permission byte of the page at `address`."""
         return self.permissions + ((address & self.mask) >> self.page_shift)
@@ -171,8 +195,7 @@ class Mm(Memory):
             return False
         pfn = pte >> self.page_shift
         flags = load16(self.frames.flags_at + 2 * pfn)
-        if flags & FRAME_ANON:
-            self.anon_pages -= 1
+        self.count_page(flags, -1)
         count = load32(self.frames.mapped_at + 4 * pfn) - 1
         store32(self.frames.mapped_at + 4 * pfn, count)
         home = load64(self.frames.home_at + 8 * pfn)

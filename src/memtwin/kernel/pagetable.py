@@ -67,6 +67,9 @@ class PageTable:
             return self.cached_table
         shift = self.page_shift + self.bits * (self.levels - 1)
         table = self.root
+        if table == 0:
+            self.reach = 1 << (shift + self.bits)
+            return 0
         while True:
             entry = load64(table + 8 * ((address >> shift) & ((1 << self.bits) - 1)))
             if entry == 0 or entry & PTE_HUGE:
@@ -107,6 +110,8 @@ class PageTable:
         """Host address of the entry that leads to the last-level table (a PMD entry), the tables above it made."""
         shift = self.page_shift + self.bits * (self.levels - 1)
         table = self.root
+        if table == 0:
+            return 0
         while shift > self.table_shift:
             at = table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
             if load64(at) == 0:
@@ -166,11 +171,11 @@ class PageTable:
             start = beyond
 
     def release(self) -> None:
-        """Free the topmost table; the others are gone."""
+        """Free the topmost table, the others being gone; from now on nothing can be mapped."""
         pfn = (self.root - self.frames.storage) >> self.page_shift
         store16(self.frames.flags_at + 2 * pfn, 0)
         self.frames.give(pfn, 0)
-        self.root = 0
+        self.root = self.cached_table = 0
 
     def entries(self) -> Iterator[tuple[int, int, int]]:
         """All entries that map something, or hold a swap slot or a marker: (address, entry, bytes mapped by it)."""

@@ -3,8 +3,14 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef class AnonVma:
-    cdef public uint32_t number
+    cdef readonly uint32_t number
+    cdef readonly object frames
     cdef readonly dict vmas
+    cdef readonly AnonVma parent
+    cdef readonly int children, active
+
+    cdef void descend(self, AnonVma parent)
+    cdef void forget(self)
 
 @cython.final
 @cython.freelist(256)
@@ -21,7 +27,8 @@ cdef class Vma:
 
     cdef Vma part(self, uint64_t start, uint64_t end)
     cdef uint64_t page_offset(self, uint64_t address, int page_shift) noexcept
-    cdef void join(self, tuple chain)
+    cdef void join(self, tuple chain, AnonVma anon)
+    @cython.locals(anon=AnonVma)
     cdef void leave(self)
 
 @cython.locals(vma=Vma)

@@ -13,17 +13,36 @@ from collections.abc import Iterator
 from typing import Any
 
 from memtwin.errors import ValidationError
+from memtwin.kernel.frames import Frames
 
 
 class AnonVma:
     """What ties anonymous pages to the VMAs that may map them (struct anon_vma).
 
-    number: the owner that frames name. vmas: the VMAs of all spaces whose chain holds this one, as keys.
+    number: the owner that frames name. vmas: the VMAs of all spaces whose chain holds this one, as keys. active: how
+    many of them have it as their own. parent: from whose VMA fork made it; children: how many it was made parent of,
+    itself included when it has no parent.
     """
 
-    def __init__(self, number: int) -> None:
-        self.number = number
+    def __init__(self, frames: Frames) -> None:
+        self.frames = frames
+        self.number = frames.new_owner(self)
         self.vmas: dict[Vma, None] = {}
+        self.parent: Any = None
+        self.children = 1
+        self.active = 0
+
+    def descend(self, parent: AnonVma) -> None:
+        """Become a child of `parent`, right after birth."""
+        self.parent = parent
+        self.children = 0
+        parent.children += 1
+
+    def forget(self) -> None:
+        """No VMA has it any more, so that no frame names it."""
+        self.frames.forget_owner(self.number)
+        if self.parent is not None:
+            self.parent.children -= 1
 
 
 class Vma:
@@ -31,7 +50,7 @@ class Vma:
 
     flags: VM_* bits. pgoff: the first page's index in `file`, or for anonymous memory what start >> page_shift was at
     birth; two VMAs merge only when it runs on. anon: the AnonVma for pages that are born here, from the first write
-    fault on; chain: all that pages in here may belong to, own one first. label: what /proc/PID/maps shows, or None.
+    fault on; chain: all that pages in here may belong to, youngest first. label: what /proc/PID/maps shows, or None.
     """
 
     start: int
@@ -60,23 +79,26 @@ class Vma:
         """A VMA like this one for [start, end), not in the tree, its pgoff not yet moved; shares the chain."""
         new = new_vma(start, end, self.flags, self.pgoff, self.file, self.space)
         new.label = self.label
-        new.anon = self.anon
         if self.chain is not None:
-            new.join(self.chain)
+            new.join(self.chain, self.anon)
         return new
 
-    def join(self, chain: tuple[AnonVma, ...]) -> None:
-        """Become one of the VMAs of each AnonVma in `chain`; the first is for pages born here."""
+    def join(self, chain: tuple[AnonVma, ...], anon: AnonVma) -> None:
+        """Become one of the VMAs of each AnonVma in `chain`; `anon`, one of them, is for pages born here."""
         self.chain = chain
-        self.anon = chain[0]
+        self.anon = anon
+        anon.active += 1
         for anon in chain:
             anon.vmas[self] = None
 
     def leave(self) -> None:
         """Forget the chain, as a VMA that goes away must."""
         if self.chain is not None:
+            self.anon.active -= 1
             for anon in self.chain:
                 anon.vmas.pop(self, None)
+                if not anon.vmas:
+                    anon.forget()
             self.chain = None
             self.anon = None
 

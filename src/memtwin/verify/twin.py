@@ -92,6 +92,8 @@ def maps_text(space: AddressSpace, files: dict[str, str]) -> bytes:
         offset = vma.pgoff * PAGE if name in files else 0
         if not name and vma.start < space.brk_end and vma.end > space.brk_start:
             name = "[heap]"
+        elif not name and vma.start <= space.stack_start <= vma.end:
+            name = "[stack]"
         head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {files.get(name, '00:00 0')} "
         lines.append(f"{head:<73}{name}\n" if name else head + "\n")
     return "".join(lines).encode()
@@ -155,6 +157,16 @@ def _store(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) ->
     return Outcome(times)
 
 
+def _fork(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    twin.spaces[arguments[0]] = space.fork(window_bits=32)
+    return Outcome(0)
+
+
+def _exit(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    twin.spaces.pop(arguments[0]).release_all()
+    return Outcome(0)
+
+
 def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
     return Outcome(0)
 
@@ -162,5 +174,5 @@ def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) 
 _PLAY: dict[str, _Player] = {
     **{name: _call(name) for name in ("munmap", "mprotect", "mremap", "brk", "madvise")},
     "mmap": _mmap, "touch_read": _touch_read, "touch_write": _touch_write, "load": _load, "store": _store,
-    "nothing": _nothing,
+    "fork": _fork, "exit": _exit, "nothing": _nothing,
 }  # fmt: skip
