@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test verify-kernel verify-layout check bench clean libcs
+.PHONY: help demo install test verify-kernel verify-layout check docs bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,10 +36,18 @@ verify-kernel: install ## a million random operations on the twin and on the rea
 verify-layout: install ## 10,000 random C declarations a data model, laid out by memtwin and by gcc
 	$(PY) scripts/verify-layout
 
-check: install ## style, types, docs
-	$(VENV)/bin/ruff check src tests
-	$(VENV)/bin/ruff format --check src tests
+check: install docs ## style, types, docs
+	$(VENV)/bin/ruff check src tests docs benchmarks
+	$(VENV)/bin/ruff format --check src tests docs benchmarks
 	$(VENV)/bin/mypy --strict
+
+$(VENV)/docs-ready: pyproject.toml $(VENV)/ready
+	@$(PY) -m pip install --quiet --disable-pip-version-check --group docs
+	@touch $@
+
+docs: install $(VENV)/docs-ready ## the guide, in English and Korean, below build/guide
+	@$(PY) -m sphinx -q -W -b html docs build/guide/en
+	@$(PY) -m sphinx -q -W -b html -D language=ko docs build/guide/ko
 
 clean: ## forget everything that was built
 	rm -rf $(VENV) build

@@ -6,8 +6,10 @@ A mistake of the user ends in one line on stderr and exit status 2, never in a t
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from typing import Any, NoReturn
 
 import typer
 
@@ -15,6 +17,8 @@ from memtwin.errors import UserError
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
 COMMANDS: tuple[str, ...] = ("layout", "trace", "verify")
+
+UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click or uses the installed one, by release
 
 app = typer.Typer(
     name="memtwin",
@@ -30,15 +34,32 @@ def options() -> None:
     """Only here so that a single subcommand stays a subcommand."""
 
 
-for _name in COMMANDS:
-    _module = import_module(f"memtwin.commands.{_name}")
-    app.command(_name, **getattr(_module, "SETTINGS", {}))(_module.command)
-
-
 def main() -> None:
     """Entry point of the `memtwin` script."""
+    wanted = [name for name in sys.argv[1:2] if name in COMMANDS]
+    for name in wanted or COMMANDS:  # a command that runs need not wait for the others' imports
+        module = import_module(f"memtwin.commands.{name}")
+        app.command(name, **getattr(module, "SETTINGS", {}))(module.command)
     try:
-        app()
-    except UserError as error:
+        status = app(standalone_mode=False)
+    except (UserError, UsageError) as error:
+        _refuse(error)
+    except (typer.Abort, KeyboardInterrupt):
+        print("memtwin: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _refuse(error: Any) -> NoReturn:
+    """One line on stderr, exit status 2; the help where nothing was asked."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help() or "", file=sys.stderr)
+    elif isinstance(error, UserError):
         print(f"memtwin: {error}", file=sys.stderr)
-        sys.exit(2)
+    else:
+        name = error.ctx.command_path if error.ctx else "memtwin"
+        print(f"memtwin: {' '.join(error.format_message().split()).rstrip('.')} (see {name} --help)", file=sys.stderr)
+    sys.exit(2)
