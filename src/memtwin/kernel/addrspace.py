@@ -95,7 +95,7 @@ class AddressSpace(Mm):
             bits |= VM_ACCOUNT
         if label == "[stack]":
             bits |= VM_GROWSDOWN
-            self.stack_start = end - 1
+            self.start_stack = end - 1
         anonymous = label is None or label in ("[heap]", "[stack]") or label.startswith("[anon")
         vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, None, self)
         vma.file = None if anonymous else self.machine.label_file(label)
@@ -113,7 +113,7 @@ class AddressSpace(Mm):
         child = AddressSpace(self.machine, window_bits)
         child.set_layout(self.mmap_base, self.brk_start)
         child.brk_end = self.brk_end
-        child.stack_start = self.stack_start
+        child.start_code, child.end_code, child.start_stack = self.start_code, self.end_code, self.start_stack
         child.mmap_min_addr = self.mmap_min_addr
         child.max_map_count = self.max_map_count
         child.def_flags = self.def_flags & VM_NOHUGEPAGE

@@ -31,7 +31,6 @@ if not cython.compiled:
         VM_SHARED,
         VM_WIPEONFORK,
     )
-    from memtwin.kernel.pagetable import TABLE_BITS
     from memtwin.kernel.vma import new_vma
     from memtwin.memory import WRITE
 

@@ -32,4 +32,4 @@ cdef class Frames:
     cdef void set_flags(self, uint64_t pfn, uint16_t flags) noexcept
     cdef void drop_bytes(self, uint64_t pfn) noexcept
     cpdef uint32_t new_owner(self, object owner)
-    cdef void forget_owner(self, uint32_t number)
+    cpdef void forget_owner(self, uint32_t number)

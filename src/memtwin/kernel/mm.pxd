@@ -34,7 +34,7 @@ cdef class Mm(Memory):
     cdef readonly int64_t min_flt, maj_flt
     cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
-    cdef readonly uint64_t zero_pfn, stack_start, def_flags
+    cdef readonly uint64_t zero_pfn, def_flags
 
     @cython.locals(vma=Vma, following=Vma)
     cpdef void release_all(self)

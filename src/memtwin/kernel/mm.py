@@ -52,8 +52,9 @@ class Mm(Memory):
     """An empty address space on `machine`.
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
-    swap_pages: in swap. stack_start: an address of the main stack, which names it; 0 without. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
-    start_code, end_code, start_stack: where execve put the program's code and stack.
+    swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
+    start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
+    new mapping gets, after mlockall.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
@@ -73,7 +74,7 @@ class Mm(Memory):
         self.mmap_min_addr = profile.mmap_min_addr
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
-        self.mmap_base = self.stack_start = self.def_flags = 0
+        self.mmap_base = self.def_flags = 0
         self.start_code = self.end_code = self.start_stack = 0
         self.brk_start = self.brk_end = 0
         self.min_flt = self.maj_flt = 0
@@ -81,13 +82,14 @@ class Mm(Memory):
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
 
     def __del__(self) -> None:
-        self.release_all()
+        if self.pages is not None and self.frames.mapped_at:  # both garbage: the machine may have gone first
+            self.release_all()
         Memory.__del__(self)
 
     def release_all(self) -> None:
         """exec and exit: every mapping, page and table goes; what others share stays theirs. Nothing can be mapped
         afterwards."""
-        if self.pages is None or self.pages.root == 0:
+        if self.pages.root == 0:
             return
         vma = self.tree.first
         while vma is not None:

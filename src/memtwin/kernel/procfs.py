@@ -50,6 +50,6 @@ def vma_name(space: AddressSpace, vma: Vma) -> str:
         return str(path)
     if vma.start < space.brk_end and vma.end > space.brk_start:
         return "[heap]"
-    if vma.start <= space.stack_start <= vma.end:
+    if vma.start <= space.start_stack <= vma.end:
         return "[stack]"
     return ""

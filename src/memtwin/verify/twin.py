@@ -92,7 +92,7 @@ def maps_text(space: AddressSpace, files: dict[str, str]) -> bytes:
         offset = vma.pgoff * PAGE if name in files else 0
         if not name and vma.start < space.brk_end and vma.end > space.brk_start:
             name = "[heap]"
-        elif not name and vma.start <= space.stack_start <= vma.end:
+        elif not name and vma.start <= space.start_stack <= vma.end:
             name = "[stack]"
         head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {files.get(name, '00:00 0')} "
         lines.append(f"{head:<73}{name}\n" if name else head + "\n")
