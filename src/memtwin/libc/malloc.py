@@ -474,8 +474,16 @@ class Malloc(State):
         release_arena(self)
         self.threads.pop(tid, None)
 
+    def caches(self) -> list[int]:
+        """Where the tcaches of all threads lie that have one."""
+        others = [state[0] for tid, state in self.threads.items() if tid != self.tid]
+        return [cache for cache in (self.tcache, *others) if cache]
+
     def fork(self, space: AddressSpace) -> Malloc:
-        """The allocator of a child whose memory is `space`, a fork of this one's: only the calling thread goes on."""
+        """The allocator of a child whose memory is `space`, a fork of this one's: only the calling thread goes on.
+
+        The child's first `switch_thread` tells under which tid.
+        """
         child = Malloc(space, self.release, main_arena=self.main_arena, mp=self.mp, cpus=self.cpus)
         child.adopt(self)
         if child.started:
@@ -485,7 +493,7 @@ class Malloc(State):
     def adopt(self, other: Malloc) -> None:
         """Take over everything that glibc keeps outside the memory that was forked."""
         self.started, self.single, self.errno, self.curbrk = other.started, True, other.errno, other.curbrk
-        self.tcache, self.thread_arena, self.tid = other.tcache, other.thread_arena, other.tid
+        self.tcache, self.thread_arena = other.tcache, other.thread_arena
         self.tcache_key, self.morecore_fails, self.link_mask = other.tcache_key, other.morecore_fails, other.link_mask
         self.mmap_threshold, self.trim_threshold, self.top_pad = (
             other.mmap_threshold, other.trim_threshold, other.top_pad,

@@ -79,6 +79,11 @@ class Mappings:
             # what is there already was not made by the allocator: it has not been called
             self.foreign.add(Range(header.start_brk, header.first_break))
 
+    def add(self, start: int, end: int, label: str) -> None:
+        """Put in a mapping that is not the allocator's."""
+        self.space.restore_vma(start, end, 3, MAP_PRIVATE, 0, label or None)
+        self.foreign.add(Range(start, end))
+
     # what the program did
 
     def mmap(self, address: int, length: int, prot: int, flags: int) -> None:
@@ -114,14 +119,12 @@ class Mappings:
             for start, end in self.foreign.missing(address, address + self._pages(length)):
                 self.space.sys_madvise(start, end - start, MADV_DONTNEED)
 
-    def sbrk(self, increment: int) -> None:
-        """The program moved the break by itself; that part of the heap is foreign."""
-        old = self.space.brk_end
-        new = self.space.sys_brk(old + increment)
+    def break_moved(self, recorded: int, old: int, new: int) -> None:
+        """The program moved the break from `old` to `new`, in the recording from `recorded`; that part is foreign."""
         if new > old:
-            self.foreign.add(Range(old, new))
+            self.foreign.add(Range(recorded, recorded + new - old, old - recorded))
         else:
-            self.foreign.remove(new, old)
+            self.foreign.remove(recorded + new - old, recorded)
 
     # what nobody saw
 
@@ -157,8 +160,7 @@ class Mappings:
         if self._occupied(start, end):
             self.mmap(start, end - start, 3, MAP_PRIVATE | MAP_ANONYMOUS)
             return
-        self.space.restore_vma(start, end, 3, MAP_PRIVATE, 0, label or None)
-        self.foreign.add(Range(start, end))
+        self.add(start, end, label)
 
     def _unmap(self, start: int, end: int) -> None:
         for one in self.foreign.remove(start, end):

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # The lines of a ledger that add up to the resident size, in the order in which they are shown.
@@ -20,6 +20,7 @@ LINES = {
     "files": "other pages of files and libraries",
     "stacks": "stacks",
     "other": "the program's own mappings",
+    "recorder": "memtwin's recorder, while the program was recorded",
     "unexplained": "measured, but on none of these lines",
 }
 MALLOC_LINES = tuple(LINES)[:8]
@@ -32,7 +33,7 @@ class Ledger:
 
     Beside the sum: free_not_resident_bytes lie in free chunks or tops without RAM behind them, live_not_resident_bytes
     in blocks that were never touched; trimmable_bytes are the resident whole pages in free chunks and tops, what a
-    malloc_trim(0) would give back now; chunks, arenas: how many there are. pin: what keeps the main heap from shrinking.
+    malloc_trim(0) would give back now; arenas: how many there are; pin: what keeps the main heap from shrinking.
     """
 
     event: int
@@ -58,9 +59,9 @@ class Ledger:
         """Resident bytes that the program has freed and the allocator kept."""
         return sum(self.lines[line] for line in FREE_LINES)
 
-    def to_json(self) -> dict[str, Any]:
-        """Lines by name, and what stands beside the sum."""
-        beside = {
+    def details(self) -> dict[str, Any]:
+        """What stands beside the sum, by name."""
+        return {
             "event": self.event,
             "rss_bytes": self.rss_bytes,
             "live_requested_bytes": self.live_requested_bytes,
@@ -68,15 +69,16 @@ class Ledger:
             "free_not_resident_bytes": self.free_not_resident_bytes,
             "live_not_resident_bytes": self.live_not_resident_bytes,
             "trimmable_bytes": self.trimmable_bytes,
+            "free_in_thread_arenas_bytes": self.arena_free_bytes,
             "arenas": self.arenas,
-            "mmap_threshold": self.mmap_threshold,
+            "mmap_threshold_bytes": self.mmap_threshold,
+            "pin": self.pin.to_json() if self.pin else None,
         }
-        return {"lines": dict(self.lines), **beside, "pin": self.pin.to_json() if self.pin else None}
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """The highest live block of the main heap: `below_bytes` of free memory, `resident_bytes` of it in RAM, lie under it."""
+    """The highest live block of the main heap: `below_bytes` of free memory lie under it, `resident_bytes` in RAM."""
 
     address: int
     size: int
@@ -138,6 +140,8 @@ class ProcessResult:
     command: tuple[str, ...]
     glibc: str
     events: int = 0
+    origin: str = "start"
+    parent: str | None = None
     compared: int = 0
     equal: int = 0
     unknown: int = 0
@@ -145,6 +149,7 @@ class ProcessResult:
     first_mismatch: Mismatch | None = None
     abort: str = ""
     peak_rss_bytes: int = 0
+    peak_event: int = 0
     final_rss_bytes: int = 0
     minor_faults: int = 0
     system_calls: dict[str, int] = field(default_factory=dict)
@@ -170,6 +175,8 @@ class ProcessResult:
         return {
             "key": self.key,
             "pid": self.pid,
+            "origin": self.origin,
+            "parent": self.parent,
             "command": list(self.command),
             "glibc": self.glibc,
             "events": self.events,
@@ -182,15 +189,21 @@ class ProcessResult:
             "first_mismatch": self.first_mismatch.to_json() if self.first_mismatch else None,
             "abort": self.abort or None,
             "peak_rss_bytes": self.peak_rss_bytes,
+            "peak_event": self.peak_event,
             "final_rss_bytes": self.final_rss_bytes,
             "minor_faults": self.minor_faults,
             "system_calls": self.system_calls,
             "ledger": {
-                "peak": self.peak.to_json() if self.peak else None,
-                "final": self.final.to_json() if self.final else None,
+                "peak": dict(self.peak.lines) if self.peak else None,
+                "final": dict(self.final.lines) if self.final else None,
+            },
+            "ledger_details": {
+                "peak": self.peak.details() if self.peak else None,
+                "final": self.final.details() if self.final else None,
             },
             "time_line": self.time_line,
             "heap_rss_error": self.heap_error(),
+            "samples": [asdict(one) for one in self.samples],
             "seconds": self.seconds,
             "events_per_second": self.events / self.seconds if self.seconds else 0.0,
             "notes": self.notes,

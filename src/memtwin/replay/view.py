@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What a replay found, for a terminal: rich renderables. Where output is piped, rich leaves plain text of them."""
+"""What a replay found of one process, for a terminal: rich renderables. Where output is piped, plain text is left.
+
+The order is that of a tired reader: what it is, the sentence that matters, the ledger as a bar and as figures, how it
+came about, why it stays and what may be tried, how far it can be trusted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from memtwin.replay.result import FREE_LINES, LINES, MALLOC_LINES, Ledger, ProcessResult
-from memtwin.replay.words import agreement_sentence, compare_sentence, explain
+from memtwin.replay.twin import Options
+from memtwin.replay.words import agreement_sentence, compare_sentence, headline, plural, what_to_do
 from memtwin.units import format_size
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -25,40 +31,67 @@ COLORS = {
     "files": "bright_blue",
     "stacks": "magenta",
     "other": "cyan",
+    "recorder": "bright_black",
     "unexplained": "white",
     **dict.fromkeys(FREE_LINES, "red"),
 }
-BAR_CELLS = 40
-CHART_CELLS = 60
+# The bar shows what belongs together as one piece.
+PIECES = {
+    "live": ("live", "mapped"),
+    "overhead": ("overhead", "page_rounding"),
+    "free": FREE_LINES,
+    "program, files, stacks": ("text", "files", "stacks", "other"),
+    "recorder": ("recorder",),
+    "unexplained": ("unexplained",),
+}
+MOST_NOTES = 6
 
 
-def ledger_bar(ledger: Ledger, cells: int = 72) -> Text:
-    """All of RSS as one bar, a color and a letter a line; lines smaller than half a cell are left out."""
-    bar = Text()
-    total = sum(max(value, 0) for value in ledger.lines.values()) or 1
-    for line, value in ledger.lines.items():
-        width = round(max(value, 0) * cells / total)
-        if width:
-            bar.append(line[: width - 1].ljust(width), style=f"black on {COLORS[line]}")
-    return bar
+def printable(text: str) -> str:
+    """The text on one line, without anything that a terminal would obey."""
+    return "".join(char if char.isprintable() else "�" for char in text)
 
 
-def ledger_table(ledgers: Sequence[tuple[str, Ledger]]) -> Table:
+class LedgerBar:
+    """All of RSS as one bar as wide as the console; pieces too small to be named are left blank."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """A line of colored cells."""
+        values = {name: sum(max(self.ledger.lines[line], 0) for line in lines) for name, lines in PIECES.items()}
+        total = sum(values.values()) or 1
+        bar = Text(no_wrap=True, overflow="crop")
+        for name, value in values.items():
+            width = round(value * (options.max_width - 1) / total)
+            label = f" {name} {format_size(value)}"
+            short = f" {name.split(',')[0]}"
+            text = label if len(label) < width else short if len(short) < width else ""
+            bar.append(text.ljust(width), style=f"black on {COLORS.get(name, 'blue')}")
+        yield bar
+
+
+def ledger_table(columns: Sequence[tuple[str, Ledger]]) -> Table:
     """Ledgers side by side, a row a line; lines that are 0 in all of them are left out."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
-    for name, _ in ledgers:
-        table.add_column(name, justify="right")
-    table.add_column("")
+    for name, _ in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("", overflow="fold")
+    ledgers = [ledger for _, ledger in columns]
     for line, meaning in LINES.items():
-        values = [ledger.lines.get(line, 0) for _, ledger in ledgers]
+        values = [ledger.lines.get(line, 0) for ledger in ledgers]
         if any(values):
-            name = Text(line.replace("_", " "), style=COLORS[line])
-            table.add_row(name, *map(format_size, values), Text(meaning, style="dim"))
-    table.add_row("resident", *(format_size(ledger.rss_bytes) for _, ledger in ledgers), style="bold")
-    beside = [ledger.free_not_resident_bytes for _, ledger in ledgers]
+            label = Text(line.replace("_", " "), style=COLORS[line])
+            table.add_row(label, *map(format_size, values), Text(meaning, style="dim"))
+    sums = [format_size(ledger.rss_bytes) for ledger in ledgers]
+    table.add_row("resident", *sums, Text("the sum", style="not bold dim"), style="bold")
+    beside = [ledger.free_not_resident_bytes for ledger in ledgers]
     if any(beside):
-        table.add_row("", *map(format_size, beside), Text("free and not resident, costs no RAM", style="dim"))
+        table.add_row(
+            "", *map(format_size, beside), Text("free and not in RAM: costs nothing", style="dim"), style="dim"
+        )
     return table
 
 
@@ -68,7 +101,7 @@ def sparkline(values: Sequence[int], highest: int) -> str:
     return "".join(BLOCKS[min(top, max(1, round(value * top / highest)))] if value else " " for value in values)
 
 
-def resample(points: Sequence[dict[str, Any]], events: int, name: str, cells: int = CHART_CELLS) -> list[int]:
+def resample(points: Sequence[dict[str, Any]], events: int, name: str, cells: int) -> list[int]:
     """The highest value in each of `cells` equal parts of the events; a part without points has the last one's."""
     values = [0] * cells
     seen = [False] * cells
@@ -84,68 +117,76 @@ def resample(points: Sequence[dict[str, Any]], events: int, name: str, cells: in
     return values
 
 
-def time_lines(results: Sequence[tuple[str, ProcessResult]]) -> Table:
-    """RSS over the events, a row a replay, all to one scale; and what is live."""
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
-    highest = max((result.peak_rss_bytes for _, result in results), default=0) or 1
-    for name, result in results:
-        rss = resample(result.time_line, result.events, "rss_bytes")
-        table.add_row(f"RSS {name}".strip(), Text(sparkline(rss, highest), style="red"), format_size(max(rss)))
-    name, result = results[0]
-    live = resample(result.time_line, result.events, "live_bytes")
-    table.add_row("live", Text(sparkline(live, highest), style="green"), format_size(max(live)))
-    return table
+class TimeLines:
+    """RSS over the events, a row a replay, all to one scale, and what the program had asked for and not freed."""
+
+    def __init__(self, rows: Sequence[tuple[str, ProcessResult]]) -> None:
+        self.rows = rows
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Rows as wide as the console, with the highest value behind each."""
+        label = max(len(name) for name, _ in self.rows) + 4
+        cells = max(options.max_width - label - 16, 10)
+        highest = max((result.peak_rss_bytes for _, result in self.rows), default=0) or 1
+        lines = [(f"RSS {name}".strip(), result, "rss_bytes", "red") for name, result in self.rows]
+        lines.append(("live", self.rows[0][1], "live_bytes", "green"))
+        for label_text, result, value, style in lines:
+            values = resample(result.time_line, result.events, value, cells)
+            line = Text(label_text.ljust(label), no_wrap=True, overflow="crop")
+            line.append(" " + sparkline(values, highest), style=style)
+            yield line.append(f" {format_size(max(values))} max", style="dim")
 
 
 def process_view(result: ProcessResult) -> RenderableType:
-    """One process: what it was, its ledger at peak and end, its time line, a paragraph in words."""
-    parts: list[RenderableType] = [_title(result)]
+    """One process: what it was, where its memory is, how it came there, what may be tried."""
+    parts: list[RenderableType] = [title(result)]
     if result.peak and result.final:
-        parts += [
-            Padding(ledger_bar(result.final), (1, 0, 0, 0)),
-            Padding(ledger_table([("peak", result.peak), ("end", result.final)]), (1, 0)),
-        ]
+        parts.append(Padding(Text(headline(result.final, "at the end"), style="bold"), (1, 0)))
+        parts.append(LedgerBar(result.final))
+        parts.append(Padding(ledger_table([("peak", result.peak), ("end", result.final)]), (1, 0)))
     if result.time_line:
-        parts.append(time_lines([("", result)]))
-    parts.append(Padding(Text(explain(result)), (1, 0, 0, 0)))
+        parts.append(TimeLines([("", result)]))
+    parts += _sentences(what_to_do(result))
     parts += _remarks(result)
     return Group(*parts)
 
 
-def comparison_view(real: ProcessResult, what_if: ProcessResult, settings: dict[str, int]) -> RenderableType:
+def comparison_view(real: ProcessResult, what_if: ProcessResult, options: Options) -> RenderableType:
     """One process as it was beside what it would have been."""
-    parts: list[RenderableType] = [_title(real)]
+    parts: list[RenderableType] = [title(real)]
     if real.peak and real.final and what_if.peak and what_if.final:
+        parts.append(Padding(Text(compare_sentence(real, what_if, options), style="bold"), (1, 0)))
         columns = [
             ("peak", real.peak),
-            ("peak, what if", what_if.peak),
+            ("what if", what_if.peak),
             ("end", real.final),
-            ("end, what if", what_if.final),
+            ("what if", what_if.final),
         ]
-        parts.append(Padding(ledger_table(columns), (1, 0)))
-    parts.append(time_lines([("as it was", real), ("what if", what_if)]))
-    parts.append(Padding(Text(compare_sentence(real, what_if, settings)), (1, 0, 0, 0)))
+        parts.append(Padding(ledger_table(columns), (0, 0, 1, 0)))
+    parts.append(TimeLines([("as it was", real), ("what if", what_if)]))
     parts += _remarks(real)
+    parts += [Text(f"What if: {note}", style="yellow") for note in what_if.notes if note not in real.notes]
     return Group(*parts)
 
 
-def show(console: Console, view: RenderableType) -> None:
-    """Print, with an empty line after it."""
-    console.print(view)
-    console.print()
-
-
-def _title(result: ProcessResult) -> Text:
-    command = " ".join(result.command)
-    title = Text(command if len(command) <= 60 else command[:59] + "…", style="bold")
+def title(result: ProcessResult) -> Text:
+    """The command and what the replay was made of."""
+    command = printable(shlex.join(result.command)) or "?"
+    text = Text(command if len(command) <= 70 else command[:69] + "…", style="bold")
     speed = result.events / result.seconds / 1e6 if result.seconds else 0.0
-    facts = f"process {result.pid}, glibc {result.glibc}, {result.events:,} events replayed in {result.seconds:.2f} s"
-    return title.append(f"   {facts} ({speed:.1f} M/s)", style="dim not bold")
+    facts = f"process {result.pid}, glibc {result.glibc}, {plural(result.events, 'event')} in {result.seconds:.2f} s"
+    return text.append(f"\n{facts} ({speed:.1f} million a second)", style="dim not bold")
+
+
+def _sentences(sentences: Iterable[str]) -> list[RenderableType]:
+    return [Padding(Text(sentence), (1 if i == 0 else 0, 0, 0, 0)) for i, sentence in enumerate(sentences)]
 
 
 def _remarks(result: ProcessResult) -> list[RenderableType]:
     style = "dim" if result.exact or not result.compared else "yellow"
-    return [Text(agreement_sentence(result), style=style), *(Text(note, style="yellow") for note in result.notes)]
+    parts: list[RenderableType] = [Padding(Text(agreement_sentence(result), style=style), (1, 0, 0, 0))]
+    parts += [Text(printable(note), style="yellow") for note in result.notes[:MOST_NOTES]]
+    return parts
 
 
-assert set(MALLOC_LINES) | set(COLORS) == set(LINES)
+assert set(MALLOC_LINES) <= set(LINES) == set(COLORS)

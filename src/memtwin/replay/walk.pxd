@@ -11,6 +11,7 @@ cdef enum:
 @cython.final
 cdef class HeapWalk:
     cdef AddressSpace space
+    cdef object keep
     cdef int64_t present[8]
     cdef int64_t absent[8]
     cdef readonly uint64_t live_blocks, live_requested, trimmable, chunks

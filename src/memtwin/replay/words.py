@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from memtwin.replay.result import Ledger, ProcessResult
 from memtwin.replay.settings import environment_line
+from memtwin.replay.twin import Options
 from memtwin.units import KIB, MIB, format_size
 
 DEFAULT_MMAP_THRESHOLD = 128 * KIB
@@ -16,7 +17,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def headline(ledger: Ledger, when: str) -> str:
-    """ "412 MiB resident at the end: 96 MiB live in 12,345 blocks, 301 MiB free but kept, 15 MiB not the allocator's"."""
+    """ "412 MiB resident at the end: 96 MiB live in 12,345 blocks, 301 MiB free but kept, …"."""
     live = ledger.lines["live"] + ledger.lines["mapped"]
     aside = ledger.lines["overhead"] + ledger.lines["page_rounding"]
     return (
@@ -24,7 +25,7 @@ def headline(ledger: Ledger, when: str) -> str:
         f"{format_size(live)} live in {plural(ledger.live_blocks, 'block')}, "
         f"{format_size(ledger.free_bytes)} free but kept, "
         f"{format_size(aside)} overhead, "
-        f"{format_size(ledger.rss_bytes - ledger.malloc_bytes)} not the allocator's."
+        f"{format_size(ledger.rss_bytes - ledger.malloc_bytes)} the program, its files and stacks."
     )
 
 
@@ -32,12 +33,15 @@ def explain(result: ProcessResult) -> str:
     """One paragraph on the process: what is resident at the end, why it stays, and what may be tried."""
     if result.final is None:
         return ""
-    sentences = [headline(result.final, "at the end")]
-    if result.peak and result.peak.rss_bytes > result.final.rss_bytes * 1.05:
-        sentences.append(headline(result.peak, "at the peak"))
-    if result.final.free_bytes > max(result.final.malloc_bytes // 10, MIB):
-        sentences += why_kept(result.final)
-    return " ".join(sentences)
+    return " ".join([headline(result.final, "at the end"), *what_to_do(result)])
+
+
+def what_to_do(result: ProcessResult) -> list[str]:
+    """Why free memory stays, and what may be tried; nothing when there is not much of it."""
+    ledger = result.final
+    if ledger is None or ledger.free_bytes <= max(ledger.malloc_bytes // 10, MIB):
+        return []
+    return why_kept(ledger)
 
 
 def why_kept(ledger: Ledger) -> list[str]:
@@ -68,8 +72,8 @@ def hints(ledger: Ledger) -> list[str]:
         )
     if ledger.arenas > 1 and ledger.arena_free_bytes > ledger.free_bytes // 4:
         found.append(
-            f"{format_size(ledger.arena_free_bytes)} of what is free lie in {plural(ledger.arenas - 1, 'thread arena')}: "
-            "see `--set arena_max=1` and `--set arena_max=2`."
+            f"{format_size(ledger.arena_free_bytes)} of what is free lie in "
+            f"{plural(ledger.arenas - 1, 'thread arena')}: see `--set arena_max=1` and `--set arena_max=2`."
         )
     if ledger.lines["top"] > ledger.free_bytes // 2:
         found.append("Most of it is the top of the heap: see `--set trim_threshold=128KiB`.")
@@ -95,7 +99,7 @@ def agreement_sentence(result: ProcessResult) -> str:
     )
 
 
-def compare_sentence(real: ProcessResult, what_if: ProcessResult, settings: dict[str, int]) -> str:
+def compare_sentence(real: ProcessResult, what_if: ProcessResult, options: Options) -> str:
     """What the setting would have changed."""
     changes = []
     for name, before, after in (
@@ -107,4 +111,6 @@ def compare_sentence(real: ProcessResult, what_if: ProcessResult, settings: dict
     calls = sum(what_if.system_calls.values()) - sum(real.system_calls.values())
     faults = what_if.minor_faults - real.minor_faults
     cost = f"{calls:+,} system calls, {faults:+,} page faults"
-    return f"With {environment_line(settings)}: {', '.join(changes)}; {cost}."
+    given = [environment_line(options.settings)] if options.settings else []
+    given += [f"glibc {options.glibc}"] if options.glibc else []
+    return f"With {' and '.join(given)}: {', '.join(changes)}; {cost}."

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Twin: the twin of one recorded process image: its address space, C library, player and foreign mappings.
+
+An image that begins a process or an exec has a twin of its own making (`Twin.begin`); a fork child's continues its
+parent's (`fork`), copy on write and all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import TYPE_CHECKING, NamedTuple
+
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.machine import Machine
+from memtwin.kernel.profile import PROFILES, KernelProfile
+from memtwin.libc.malloc import Malloc
+from memtwin.libc.tunables import tunables_of
+from memtwin.replay.mappings import Mappings, Spans
+from memtwin.replay.player import Player
+from memtwin.replay.timeline import TimeLine
+
+if TYPE_CHECKING:
+    from memtwin.replay.mappings import Correction
+    from memtwin.trace.header import Header
+    from memtwin.trace.reader import MapsSnapshot
+
+MAIN_ARENA, MP = 0xC60, 0x340  # in the library's writable mapping; only which pages they dirty depends on it
+_SPARE = 0x10000  # for main_arena where no library is mapped: below everything, where it is in nobody's way
+_FORKED_WINDOW_BITS = 40  # many children may be alive at a time
+
+
+class Options(NamedTuple):
+    """How to replay: `settings` in place of what the program had; `glibc` in place of the recorded release."""
+
+    settings: Mapping[str, int] = {}
+    glibc: str = ""
+
+    @property
+    def what_if(self) -> bool:
+        """Whether addresses other than the recorded ones are to be expected."""
+        return bool(self.settings or self.glibc)
+
+
+def profile_for(header: Header) -> KernelProfile:
+    """The kernel profile nearest to the recorded kernel: the latest that is not newer, else the oldest."""
+    release = tuple(int(part) for part in header.kernel.split("-")[0].split(".")[:2] if part.isdigit())
+    same = [one for one in PROFILES.values() if one.page_size == 4096 and one.levels == 4]
+    known = [one for one in same if one.release <= release]
+    chosen = max(known, key=lambda one: one.release) if known else min(same, key=lambda one: one.release)
+    return chosen.with_page_size(header.page_size) if header.page_size != chosen.page_size else chosen
+
+
+class Twin:
+    """The parts of one image's twin. `hidden` counts system calls that the replay made on its own account."""
+
+    def __init__(self, player: Player, mappings: Mappings, malloc: Malloc) -> None:
+        self.player = player
+        self.mappings = mappings
+        self.malloc = malloc
+        self.space: AddressSpace = mappings.space
+        self.hidden: Counter[str] = Counter()
+
+    @classmethod
+    def begin(
+        cls,
+        header: Header,
+        snapshot: MapsSnapshot | None,
+        options: Options,
+        corrections: dict[int, Correction] | None = None,
+    ) -> Twin:
+        """A process before its first event, laid out as the snapshot says. UserError: an unknown glibc or setting."""
+        space = AddressSpace(Machine(profile=profile_for(header)))
+        mappings = Mappings(space, corrections)
+        mappings.begin(header, snapshot)
+        library = library_data(header, snapshot, mappings)
+        malloc = Malloc(
+            space,
+            options.glibc or header.glibc,
+            {**tunables_of(header.environment), **options.settings},
+            cpus=header.cpus,
+            main_arena=library + MAIN_ARENA,
+            mp=library + MP,
+        )
+        player = Player(malloc, space, TimeLine(header.events))
+        player.what_if = options.what_if
+        twin = cls(player, mappings, malloc)
+        twin.hidden.update(space.call_counts)
+        return twin
+
+    def fork(self, events: int, corrections: dict[int, Correction] | None = None) -> Twin:
+        """The twin of a child that was forked now, for `events` events of its own."""
+        space = self.space.fork(_FORKED_WINDOW_BITS)
+        malloc = self.malloc.fork(space)
+        player = self.player.fork(malloc, space, TimeLine(events))
+        child = Twin(player, self.mappings.fork(space, corrections), malloc)
+        child.hidden.update(space.call_counts)
+        return child
+
+    def move_break(self, increment: int, recorded: int = 0) -> None:
+        """The program moves the break by itself, which was at `recorded` (0: where the twin has it)."""
+        old = self.malloc.program_sbrk(increment)
+        if old:
+            self.mappings.break_moved(recorded or old, old, self.space.brk_end)
+
+    def end(self) -> None:
+        """The process is gone; its frames go back to the machine that relatives may share."""
+        self.space.sys_munmap(0, self.space.task_size)
+
+    def system_calls(self) -> Counter[str]:
+        """What the allocator has asked of the kernel, by name."""
+        return Counter(self.space.call_counts) - self.hidden
+
+    def owned(self) -> Spans:
+        """What is mapped for the allocator, by address."""
+        return self.mappings.owned()
+
+    def resident(self, start: int, end: int) -> int:
+        """Resident bytes of [start, end)."""
+        return int(self.space.resident_pages(start, end) * self.space.page_size)
+
+    def library_bytes(self) -> int:
+        """Resident bytes that the twin has in the C library's data, which is no memory of the allocator's."""
+        page = self.malloc.main_arena & -self.space.page_size
+        return self.resident(page, page + 2 * self.space.page_size)
+
+    def heap_bytes(self) -> int:
+        """Resident bytes between the heap's start and the break."""
+        page = self.space.page_size
+        return self.resident(self.space.brk_start & -page, (self.space.brk_end + page - 1) & -page)
+
+    def allocator_bytes(self) -> int:
+        """Resident bytes of the allocator's memory."""
+        return int(self.space.anon_pages * self.space.page_size) - self.library_bytes()
+
+
+def library_data(header: Header, snapshot: MapsSnapshot | None, mappings: Mappings) -> int:
+    """Where the C library has its writable data; pages of the twin's own when the snapshot does not say."""
+    room = 2 * mappings.space.page_size
+    name = PurePath(header.libc_path).name  # /lib may be a link to /usr/lib
+    for vma in snapshot.vmas if snapshot and name else ():
+        if PurePath(vma.path).name == name and "w" in vma.permissions and vma.end - vma.start >= room:
+            return vma.start
+    mappings.add(_SPARE, _SPARE + room, "[libc data]")
+    return _SPARE
