@@ -39,7 +39,10 @@ def play(
     name: str, script: str | npt.NDArray[Any], environment: Mapping[str, str] | None = None, check_every: int = 50
 ) -> tuple[Side, Side, Malloc]:
     """Host and twin after the column, and the twin's allocator. The twin's heap is validated every `check_every` calls."""
-    column = parse_script(script).operations if isinstance(script, str) else script
+    if isinstance(script, str):
+        parsed = parse_script(script)
+        script, environment = parsed.operations, {**parsed.environment, **(environment or {})}
+    column = script
     slots = slots_of(column)
     libc = find_libc(name)
     with Player(libc, column, slots, environment or {}) as player:
