@@ -7,6 +7,7 @@ A mistake of the user ends in one line on stderr and exit status 2, never in a t
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from importlib import import_module
 from typing import Any, NoReturn
@@ -16,7 +17,7 @@ import typer
 from memtwin.errors import UserError
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
-COMMANDS: tuple[str, ...] = ("layout", "trace", "replay", "verify")
+COMMANDS: tuple[str, ...] = ("record", "trace", "replay", "layout", "verify")
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click or uses the installed one, by release
 
@@ -34,12 +35,22 @@ def options() -> None:
     """Only here so that a single subcommand stays a subcommand."""
 
 
+def _add_command(name: str) -> None:
+    """Import one. Threads that libraries start meanwhile (OpenBLAS) inherit a mask that takes no signals: those that are
+    sent to memtwin stay for its main thread, which may have to pass them on to a program."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        module = import_module(f"memtwin.commands.{name}")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    app.command(name, **getattr(module, "SETTINGS", {}))(module.command)
+
+
 def main() -> None:
     """Entry point of the `memtwin` script."""
     wanted = [name for name in sys.argv[1:2] if name in COMMANDS]
     for name in wanted or COMMANDS:  # a command that runs need not wait for the others' imports
-        module = import_module(f"memtwin.commands.{name}")
-        app.command(name, **getattr(module, "SETTINGS", {}))(module.command)
+        _add_command(name)
     try:
         status = app(standalone_mode=False)
     except (UserError, UsageError) as error:

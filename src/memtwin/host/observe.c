@@ -325,7 +325,7 @@ void look(struct stream *stream)
 {
     uint64_t time = now();
     adapt(stream, time);
-    if (time < state->next_sample || state->quiet || stream->level)
+    if (state->unsampled || time < state->next_sample || state->quiet || stream->level)
         return;
     state->next_sample = time + SAMPLE_EVERY;
     int thorough = time >= state->next_look;
@@ -341,7 +341,8 @@ void observe_all(struct stream *stream)
     if (state->quiet)
         return;
     state->smaps_rss = UINT64_MAX / 2; /* the snapshot below is enough */
-    sample(stream, 1);
+    if (!state->unsampled)
+        sample(stream, 1);
     snapshot(stream, 1);
     state->smaps_rss = state->look_rss;
     if (state->checks_skipped && stream->cursor && stream->cursor < stream->end)

@@ -85,6 +85,7 @@ struct state {
     uint32_t exact;
     uint32_t owner;          /* tid that holds the lock, 0: none */
     uint32_t leaving;        /* the owner is a thread on its way out */
+    uint32_t unsampled;      /* no samples are wanted */
     uint32_t quiet;          /* seccomp: only system calls that malloc needs too */
     uint32_t observing;      /* somebody reads /proc */
     uint32_t registering;    /* somebody changes buckets */

@@ -271,7 +271,7 @@ static void fill_header(uint64_t start_ns)
 {
     struct raw_header *header = state->header;
     struct timespec real;
-    const char *fast = variable("MEMTWIN_FAST");
+    const char *fast = variable("MEMTWIN_FAST"), *sample = variable("MEMTWIN_SAMPLE");
     clock_gettime(CLOCK_REALTIME, &real);
     slurp("/proc/self/stat", state->scratch, 4096);
     header->version = RAW_VERSION;
@@ -280,6 +280,7 @@ static void fill_header(uint64_t start_ns)
     header->start_realtime_ns = (uint64_t)real.tv_sec * 1000000000ul + (uint64_t)real.tv_nsec;
     header->parent_pid = (uint32_t)SYS_0(SYS_getppid);
     header->exact = state->exact = !(fast && fast[0] && fast[0] != '0');
+    state->unsampled = sample && sample[0] == '0';
     header->parent_start_ns = parent_start;
     header->parent_sequence = parent_start ? (fork_sequence ? fork_sequence : sequence) : 0;
     header->start_brk = stat_field(state->scratch, 47);

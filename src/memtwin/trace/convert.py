@@ -16,7 +16,7 @@ from memtwin.trace.decode import Decoder, row_of
 from memtwin.trace.family import Member, relate
 from memtwin.trace.header import Header
 from memtwin.trace.mapstext import MapsTable
-from memtwin.trace.raw import STATUS_WORDS, RawFile, RawHeader
+from memtwin.trace.raw import OTHER_MALLOC, STATUS_WORDS, RawFile, RawHeader
 from memtwin.trace.schema import SAMPLES, Op
 from memtwin.trace.stream import Sample
 from memtwin.trace.writer import ImageWriter, write_process_tree
@@ -230,7 +230,7 @@ def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _
         glibc=texts.get("libc_release", ""),
         libc_path=texts.get("libc_path", ""),
         libc_build_id=texts.get("libc_build_id", ""),
-        allocator=Path(texts.get("malloc_path", "")).name if facts.status == 3 else "glibc",
+        allocator=Path(texts.get("malloc_path", "")).name if facts.status == OTHER_MALLOC else "glibc",
         start_brk=facts.start_brk,
         first_break=facts.brk,
         mode="exact" if facts.exact else "fast",

@@ -21,10 +21,11 @@ MAGIC, VERSION = 0x314E4957544D454D, 1
 GRAIN = 65536
 CHUNK_MAGIC = 0x4B4E4843
 TEXT_AT = 256
+OTHER_MALLOC = 3  # enum raw_status
 STATUS_WORDS = {
     1: "the disk was full",
     2: "the file was not allowed to grow further",
-    3: "the program brings its own malloc",
+    OTHER_MALLOC: "the program brings its own malloc",
     4: "the program had too many threads",
 }
 

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""What a program file is, before it is started: which file runs, and what would keep the recorder out of it.
+
+The recorder comes in by LD_PRELOAD, which only glibc's own dynamic loader obeys, and in secure mode not even that
+(ld.so(8), "secure-execution mode").
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import shutil
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.common.exceptions import ELFError
+from elftools.elf.elffile import ELFFile
+
+from memtwin.errors import UserError
+
+_HEAD = 256  # bytes of a program that the kernel looks at: BINPRM_BUF_SIZE, linux/binfmts.h
+_SCRIPT_DEPTH = 5  # interpreters that are scripts themselves; fs/exec.c, exec_binprm
+_CAPABILITIES = "security.capability"  # capabilities(7), file capabilities
+_MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64", "EM_386": "i386"}
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that can be started.
+
+    obstacle: why the recorder cannot get into it, None when nothing is known that would keep it out.
+    """
+
+    path: Path  # what execve takes
+    arguments: tuple[str, ...]  # with argv[0]
+    obstacle: str | None
+
+
+def find_program(command: list[str]) -> Program:
+    """The program that a command line names, found as execvp(3) finds it. Nothing is started.
+
+    UserError when it is missing or cannot be executed.
+    """
+    path = _search(command[0] if command else "")
+    head = _head(path)
+    if head is None:  # it may be executed, but not read
+        return Program(path, tuple(command), None)
+    if head[:2] != b"#!" and head[:4] != b"\x7fELF":  # execvp and every shell start such a file with the shell
+        return Program(Path("/bin/sh"), ("sh", str(path), *command[1:]), None)
+    return Program(path, tuple(command), _obstacle(_interpreter(path)))
+
+
+def _search(name: str) -> Path:
+    if not name:
+        raise UserError("no program was named: put it behind --, as in `memtwin record -o DIR -- PROGRAM ARGUMENTS`")
+    found = name if "/" in name else shutil.which(name, os.F_OK)
+    if found is None:
+        raise UserError(f"{name}: no such program in PATH")
+    path = Path(found)
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror}") from None
+    if not stat.S_ISREG(mode):
+        raise UserError(f"{name}: is {'a directory' if stat.S_ISDIR(mode) else 'no file'}, not a program")
+    if not os.access(path, os.X_OK):
+        raise UserError(f"{name}: permission denied: it may not be executed (chmod +x makes it executable)")
+    return path
+
+
+def _interpreter(path: Path) -> Path:
+    """The program that the kernel starts for a script, `path` itself when it is none. UserError when it is missing."""
+    program = path
+    for _ in range(_SCRIPT_DEPTH):
+        try:
+            head = _head(program)
+        except OSError as error:
+            raise UserError(f"{path}: its first line names the interpreter {program}: {error.strerror}") from None
+        if head is None or head[:2] != b"#!":
+            return program
+        words = head[2:].split(b"\n", 1)[0].split(None, 1)
+        program = Path(os.fsdecode(words[0])) if words else Path("/bin/sh")
+    raise UserError(f"{path}: {os.strerror(errno.ELOOP)}: scripts that interpret each other")
+
+
+def _head(path: Path) -> bytes | None:
+    """The first bytes of a file; None when it may not be read, OSError when it is not there."""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except PermissionError:
+        return None
+
+
+def _obstacle(path: Path) -> str | None:
+    return _of_the_format(path) or _of_the_rights(path)
+
+
+def _of_the_format(path: Path) -> str | None:
+    """What its ELF headers say against recording."""
+    try:
+        with path.open("rb") as file:
+            elf = ELFFile(file)
+            loader = next((s.get_interp_name() for s in elf.iter_segments() if s["p_type"] == "PT_INTERP"), None)
+            bits, machine = elf.elfclass, _MACHINES.get(elf["e_machine"], str(elf["e_machine"]).removeprefix("EM_"))
+    except PermissionError:
+        return None
+    except (ELFError, OSError, ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no program that can be read: {error or type(error).__name__}") from None
+    if machine != platform.machine():
+        return f"it is {'a 32-bit program' if bits == 32 else 'a program'} for {machine}, and the recorder is for " \
+               f"{platform.machine()}"  # fmt: skip
+    if loader is None:
+        return "it is statically linked, so no loader takes the recorder in"
+    name = Path(loader).name
+    if name.startswith("ld-musl"):
+        return "its C library is musl, and the recorder is for glibc"
+    return None if name.startswith("ld-linux") else f"its loader is {name}, not glibc's"
+
+
+def _of_the_rights(path: Path) -> str | None:
+    """What puts the loader into secure mode, in which it takes nothing from the environment."""
+    about = path.stat()
+    if about.st_mode & stat.S_ISUID and about.st_uid != os.getuid():
+        return "it is setuid, and such a program takes no recorder in"
+    if about.st_mode & stat.S_ISGID and about.st_mode & stat.S_IXGRP and about.st_gid != os.getgid():
+        return "it is setgid, and such a program takes no recorder in"
+    if os.getuid() and _CAPABILITIES in _attributes(path):
+        return "it has file capabilities, and such a program takes no recorder in"
+    return None
+
+
+def _attributes(path: Path) -> list[str]:
+    try:
+        return os.listxattr(path)
+    except OSError:
+        return []
