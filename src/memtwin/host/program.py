@@ -14,6 +14,7 @@ import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
@@ -102,8 +103,8 @@ def _of_the_format(path: Path) -> str | None:
     """What its ELF headers say against recording."""
     try:
         with path.open("rb") as file:
-            elf = ELFFile(file)
-            loader = next((s.get_interp_name() for s in elf.iter_segments() if s["p_type"] == "PT_INTERP"), None)
+            elf: Any = ELFFile(file)
+            loader = next((s.get_interp_name() for s in elf.iter_segments("PT_INTERP")), None)
             bits, machine = elf.elfclass, _MACHINES.get(elf["e_machine"], str(elf["e_machine"]).removeprefix("EM_"))
     except PermissionError:
         return None

@@ -10,15 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import re
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from memtwin.errors import UserError
 from memtwin.host.program import Program
+
+# A glibc loader that is not of this kind of program finds an empty library there, another loader finds nothing.
+_PRELOAD = Path(str(files("memtwin"))) / "host" / "preload"
+_LOADER = "/lib64/ld-linux-x86-64.so.2"
 
 # What a user or a service manager sends to the process it has started, to be passed on.
 _FORWARDED = frozenset(
@@ -37,15 +44,26 @@ class Ended:
 
 def recorder_path() -> Path:
     """The recorder's shared object. UserError when memtwin was built without one."""
-    path = Path(str(files("memtwin") / "host" / "recorder.so"))
+    path = _PRELOAD / _loader_directory() / "recorder.so"
     if not path.exists():
         raise UserError(f"this memtwin has no recorder: there is none for {platform.machine()} yet")
     return path
 
 
+@cache
+def _loader_directory() -> str:
+    """What this machine's glibc puts for $LIB (ld.so(8), "dynamic string tokens"); its loader tells since 2.33."""
+    with contextlib.suppress(OSError):
+        told = subprocess.run([_LOADER, "--list-diagnostics"], capture_output=True, text=True, check=False).stdout
+        if found := re.search(r'^dl_dst_lib="(.*)"$', told, re.MULTILINE):
+            return found[1]
+    return "lib/x86_64-linux-gnu"
+
+
 def recorder_environment(raw: Path, fast: bool = False, sample: bool = True) -> dict[str, str]:
     """This process's environment with what brings the recorder in. It stands first: it must see every allocation."""
-    words = [str(recorder_path()), os.environ.get("LD_PRELOAD", "")]
+    directory = recorder_path().parent
+    words = [str(directory).removesuffix(_loader_directory()) + "$LIB/recorder.so", os.environ.get("LD_PRELOAD", "")]
     added = {"LD_PRELOAD": ":".join(filter(None, words)), "MEMTWIN_TRACE": str(raw.resolve())}
     if fast:
         added["MEMTWIN_FAST"] = "1"
