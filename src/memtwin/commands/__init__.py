@@ -36,8 +36,8 @@ def options() -> None:
 
 
 def _add_command(name: str) -> None:
-    """Import one. Threads that libraries start meanwhile (OpenBLAS) inherit a mask that takes no signals: those that are
-    sent to memtwin stay for its main thread, which may have to pass them on to a program."""
+    """Import one. Threads that libraries start meanwhile (OpenBLAS) inherit a mask that takes no signals: those that
+    are sent to memtwin stay for its main thread, which may have to pass them on to a program."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         module = import_module(f"memtwin.commands.{name}")
