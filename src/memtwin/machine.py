@@ -2,10 +2,10 @@
 """Machine: RAM, swap and the processes that run on it. The door to the twin for Python programs.
 
 >>> from memtwin import Machine
->>> machine = Machine(ram="64 MiB")
->>> process = machine.spawn()
->>> hex(process.malloc(100))
-'0x55555555a2a0'
+>>> machine = Machine(ram="64 MiB", swap="128 MiB", page_size=4096)
+>>> p = machine.spawn()
+>>> hex(p.malloc(100))
+'0x5555555592a0'
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from typing import Any
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
+from memtwin.libc.malloc import RELEASES
 from memtwin.process import Process
+from memtwin.program import Image, small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView
 
 MAX_PROCESSES = 4096
@@ -26,7 +28,9 @@ class Machine:
     """A machine of the twin.
 
     ram, swap: bytes, or text such as "64 MiB". page_size: 4096, 8192, 16384 or 65536 bytes; the profile's by default.
-    profile: a kernel profile or its name. UserError: sizes that make no machine.
+    profile: a kernel profile or its name. UserError: sizes that make no machine, or an unknown profile.
+
+    kernel: the machine as the kernel's rooms know it; processes: those that live, by pid.
     """
 
     def __init__(
@@ -44,16 +48,31 @@ class Machine:
     @property
     def page_size(self) -> int:
         """Bytes of a page."""
-        return 1 << self.kernel.frames.page_shift
+        return 1 << int(self.kernel.frames.page_shift)
 
     def spawn(
         self,
-        glibc: str = "2.36",
+        program: str | None = None,
+        *,
+        glibc: str = RELEASES[-1],
+        data_model: str = "LP64",
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,
+        image: Image | None = None,
     ) -> Process:
-        """A new process without a program: text, data and bss of a few pages, a C library, a stack, an empty heap."""
-        return self.adopt(Process.start(self, self._pid(), glibc, dict(tunables or {}), cpus))
+        """A new process, at the beginning of its main(): mappings, stack and C library there, the heap empty.
+
+        program: the path of an ELF file; by default a small program without one. glibc: a release such as "2.36", the
+        newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without "glibc.malloc.".
+        cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
+        UserError: an unknown release, model or tunable, or a file that is no program.
+        """
+        if data_model != "LP64":
+            raise UserError(f"data model {data_model!r} is not modelled for whole processes: LP64 is")
+        if program is not None:
+            raise UserError(f"spawn {program!r}: programs are not loaded yet; leave it out for a small program")
+        start = image or small_program(self.page_size, self.kernel.profile.task_size)
+        return self.adopt(Process.start(self, self._pid(), start, glibc, tunables or {}, cpus))
 
     def _pid(self) -> int:
         if len(self.processes) >= MAX_PROCESSES:
@@ -89,11 +108,11 @@ class Machine:
         return FramesView(frames.total, frames.free, shown)
 
     def _owners(self) -> dict[int, tuple[tuple[int, int], ...]]:
-        owners: dict[int, tuple[tuple[int, int], ...]] = {}
+        owners: dict[int, list[tuple[int, int]]] = {}
         for process in self.processes.values():
             for address, frame in process.mapped_frames():
-                owners[frame] = (*owners.get(frame, ()), (process.pid, address))
-        return owners
+                owners.setdefault(frame, []).append((process.pid, address))
+        return {frame: tuple(found) for frame, found in owners.items()}
 
     def _frame(self, pfn: int, owners: tuple[tuple[int, int], ...], free: bool) -> Frame:
         state = self.kernel.frames.state(pfn)
@@ -121,6 +140,4 @@ class Machine:
         )
 
     def _repr_svg_(self) -> str:
-        from memtwin.pictures import frames_grid
-
-        return frames_grid(self.frames())
+        return self.frames().svg()

@@ -7,7 +7,7 @@ Everything is read from page tables and frames, never by an access of the proces
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -131,7 +131,7 @@ def _kind(process: Process, vma: Vma) -> str:
         return "kernel"
     if label.startswith("/") and "lib" not in label and vma.start < process.space.brk_start:
         return "text" if vma.flags & 4 else "data" if vma.flags & 2 else "rodata"
-    if label.startswith("/lib") or label.startswith("/usr/lib"):
+    if label.startswith(("/lib", "/usr/lib")):
         return "library"
     return "bss" if vma.start < process.space.brk_start else "mapping"
 
@@ -170,7 +170,7 @@ def walk(process: Process, address: int) -> WalkView:
 # the heap
 
 
-def heap(process: Process, labels: dict[int, str] | None = None) -> HeapView:
+def heap(process: Process, labels: Mapping[int, str] | None = None) -> HeapView:
     """The main heap, chunk by chunk; labels: names for pointers, as a script has them."""
     libc = process.libc
     sight = Sight(process)
@@ -184,7 +184,7 @@ def heap(process: Process, labels: dict[int, str] | None = None) -> HeapView:
     return HeapView(start, process.space.brk_end, chunks, lists)
 
 
-def _chunks(sight: Sight, at: int, top: int, listed: dict[int, str], labels: dict[int, str]) -> Iterator[Chunk]:
+def _chunks(sight: Sight, at: int, top: int, listed: dict[int, str], labels: Mapping[int, str]) -> Iterator[Chunk]:
     for _ in range(MAX_CHUNKS):
         size = sight.word(at + 8) & ~7
         if at == top:

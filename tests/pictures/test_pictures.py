@@ -16,18 +16,23 @@ from memtwin.views import (
     BuddyView,
     Chunk,
     Event,
+    EventsView,
     Frame,
     FramesView,
     FreeList,
     HeapView,
+    LayoutView,
+    Member,
     Page,
     PagesView,
+    PagingView,
     Region,
     SwapView,
     TimelineView,
     TlbView,
     WalkLevel,
     WalkView,
+    WordView,
 )  # fmt: skip
 
 SPACE = AddressSpaceView(
@@ -58,6 +63,40 @@ FRAMES = FramesView(64, 60, tuple(Frame(n, "shared" if n == 5 else "free" if n >
                                         ((1, 4096), (2, 4096)) if n == 5 else (), 2) for n in range(64)))  # fmt: skip
 WALK = WalkView(0x7FFFF7FF8123, (WalkLevel("PGD", 255, 0x1067, True), WalkLevel("PUD", 511, 0x2067, True),
                                  WalkLevel("PMD", 447, 0x3067, True), WalkLevel("PTE", 504, 0x8000000000039867, True)), 0x123, 12, 57)  # fmt: skip
+APART = (
+    PagesView(1, 4096, (Page(0x7FFFF7FF8000, "anonymous", 57, writable=True), *PAGES[0].pages[1:])),
+    PagesView(2, 4096, (Page(0x7FFFF7FF8000, "anonymous", 92, writable=True), PAGES[1].pages[1])),
+)  # fmt: skip
+OUT = PagingView(PagesView(1, 4096, tuple(Page(0x1000 * n, "swapped", slot=n) if n < 6 else Page(0x1000 * n, "anonymous", 40 + n) for n in range(9))),
+                 SwapView(tuple("process 1" if n < 6 else "" for n in range(32))))  # fmt: skip
+IN = PagingView(PagesView(1, 4096, tuple(Page(0x1000 * n, "swapped", slot=n) if 1 < n < 8 else Page(0x1000 * n, "anonymous", 50 + n) for n in range(9))),
+                SwapView(tuple("process 1" if 1 < n < 8 else "" for n in range(32))))  # fmt: skip
+STRUCT = LayoutView(
+    "struct s",
+    24,
+    8,
+    (
+        Member("a", "char", 0, 1),
+        Member("d", "double", 8, 8),
+        Member("i", "int", 16, 4),
+        Member("low", "int", 20, 4, (160, 3)),
+        Member("high", "int", 20, 4, (163, 9)),
+    ),
+)
+ORDERED = LayoutView(
+    "struct s",
+    104,
+    8,
+    (
+        Member("d", "double", 0, 8),
+        Member("i", "int", 8, 4),
+        Member("a", "char", 12, 1),
+        Member("long_name", "char[90]", 13, 90),
+    ),
+)
+EVENTS = EventsView(
+    tuple(Event(n, ("minor fault", "copy on write", "page out")[n % 3], f"event {n}") for n in range(60))
+)
 BUDDY = BuddyView(64, ((3,), (4,), (), (8,), (16,), (32,)))
 PICTURES: dict[str, Callable[[], str]] = {
     "address space": lambda: p.address_space(SPACE),
@@ -75,10 +114,18 @@ PICTURES: dict[str, Callable[[], str]] = {
     "tlb": lambda: p.tlb(TlbView((((0x7FFFF7FF8, 57), (1, 2)), ()), 4, 10, 3)),
     "buddy": lambda: p.buddy(BUDDY),
     "buddy after": lambda: p.buddy(BUDDY, BuddyView(64, ((), (), (), (), (), (32,)))),
-    "word": lambda: p.word(0x7FFFF7FF8010, bytes(range(8)), 4096),
+    "word": lambda: p.word(WordView(0x7FFFF7FF8810, b"\xa5" + bytes(range(1, 8)), 4096)),
+    "regions": lambda: p.regions(GROWN, SPACE),
+    "copy on write": lambda: p.copy_on_write(PAGES, APART),
+    "paging": lambda: p.paging(IN, OUT),
+    "layout": lambda: p.layout(STRUCT),
+    "layout after": lambda: p.layout(ORDERED, STRUCT),
+    "events": lambda: p.events(EVENTS, EventsView(EVENTS.events[:50])),
+    "break back": lambda: p.moving_break(SPACE, GROWN),
+    "below": lambda: p.below("both", p.buddy(BUDDY), p.word(WordView(0, bytes(8), 4096))),
     "timeline": lambda: p.timeline(TimelineView("events", {"now": ((0, 0), (10, 5 << 20), (20, 1 << 20)), "what if": ((0, 0), (10, 2 << 20))}, (Event(10, "peak", ""),))),
     "beside": lambda: p.beside("before and after", p.buddy(BUDDY), p.buddy(BUDDY)),
-    "empty": lambda: p.heap_strip(HeapView(0, 0, ())) and p.frames_grid(FramesView(0, 0, ())) and p.page_table(()),
+    "empty": lambda: p.heap_strip(HeapView(0, 0, ())) and p.frames_grid(FramesView(0, 0, ())) and p.page_table(()) and p.events(EventsView(())) and p.bins(HeapView(0, 0, ())),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@
         p = process.malloc(100)
         process.write(p, b"hello")
         child = process.fork()
+        thread = process.thread()
 
 Each call is performed by `subject` (subject.c) in its own address space, without address randomisation. Pointers are
 ints of that address space. `errno`, `minflt` and `majflt` are those of the last call. What kills the real process
@@ -22,12 +23,13 @@ import struct
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
+from typing import NoReturn, Self, TypeVar
 
+from memtwin.calls import Calls
 from memtwin.errors import Aborted, BusError, Exited, MemoryFault, MemtwinError, SegmentationFault, UserError
 from memtwin.host.personality import without_randomisation
 
-_CALL, _LOAD, _STORE, _FILL, _COPY, _TOUCH, _FORK, _WARM, _LEAVE = range(9)
+_CALL, _LOAD, _STORE, _FILL, _COPY, _TOUCH, _FORK, _WARM, _LEAVE, _THREAD, _RETURN, _JOIN = range(12)
 
 # struct command and struct answer of subject.c
 _COMMAND = struct.Struct("<2I6Q")
@@ -40,7 +42,7 @@ _NUMBERS = {
         """
         malloc calloc realloc reallocarray free memalign posix_memalign aligned_alloc valloc pvalloc malloc_usable_size
         malloc_trim mallopt malloc_stats malloc_info brk sbrk mmap munmap mremap mprotect madvise mlock mlock2 munlock
-        mincore msync memfd_create ftruncate mallinfo mallinfo2
+        mincore msync memfd_create ftruncate mallinfo mallinfo2 open_zero
         """.split()
     )
 }
@@ -64,8 +66,8 @@ def subject_program() -> Path:
     return program
 
 
-class Process:
-    """A process on the host, and with `fork` its children.
+class Process(Calls):
+    """A process on the host, and with `fork` its children, with `thread` its threads.
 
     environment: of the process, such as {"MALLOC_ARENA_MAX": "1"}; nothing else is passed on. prefix: what the
     program is started by, such as another release's loader: ["/path/ld.so", "--library-path", "/path"].
@@ -92,7 +94,7 @@ class Process:
         self._line = line
         self._line.settimeout(_TIMEOUT_SECONDS)
         self.pid = pid
-        self._children: list[Process] = []
+        self._children: list[Process] = []  # and threads
         self.errno = self.minflt = self.majflt = 0
 
     def _warm(self) -> int:
@@ -232,27 +234,6 @@ class Process:
         self._call("malloc_info")
         return self._said()
 
-    def xmalloc(self, size: int) -> int:
-        """malloc that ends the process with a message when there is no memory."""
-        return self._or_exit(self.malloc(size), "xmalloc", size)
-
-    def malloc0(self, size: int) -> int:
-        """malloc whose bytes are zero."""
-        pointer = self.malloc(size)
-        if pointer:
-            self.memset(pointer, 0, size)
-        return pointer
-
-    def xmalloc0(self, size: int) -> int:
-        """malloc0 that ends the process with a message when there is no memory."""
-        return self._or_exit(self.malloc0(size), "xmalloc0", size)
-
-    def _or_exit(self, pointer: int, name: str, size: int) -> int:
-        if pointer == 0:
-            self._leave(1)
-            raise Exited(1, f"{name}: out of memory (allocating {size} bytes)")
-        return pointer
-
     # System calls, as the C library offers them.
 
     def brk(self, address: int) -> int:
@@ -330,8 +311,10 @@ class Process:
         return self._int("ftruncate", fd, length)
 
     def open(self, path: str) -> int:
-        """A descriptor for reading and writing of `path`, which this side opens and the process inherits."""
-        raise UserError(f"cannot open {path!r}: the host's process has descriptors of memfd_create only")
+        """open(2) of "/dev/zero" for reading and writing. UserError: any other path."""
+        if path != "/dev/zero":
+            raise UserError(f"open {path!r}: the process opens /dev/zero; files in memory come from memfd_create")
+        return self._int("open_zero")
 
     # The program's own accesses.
 
@@ -355,14 +338,6 @@ class Process:
             minflt, majflt = minflt + self.minflt, majflt + self.majflt
         self.minflt, self.majflt = minflt, majflt
 
-    def read_u64(self, address: int) -> int:
-        """The 64-bit word at `address`."""
-        return int.from_bytes(self.read(address, 8), "little")
-
-    def write_u64(self, address: int, value: int) -> None:
-        """Store a 64-bit word."""
-        self.write(address, (value & _WORD).to_bytes(8, "little"))
-
     def memset(self, address: int, value: int, length: int) -> None:
         """memset(3), byte by byte upwards."""
         self._ask(_FILL, 0, (address, value, length))
@@ -379,26 +354,42 @@ class Process:
 
     def fork(self) -> Process:
         """fork(2): the child."""
+        ours, pid = self._with_socket(_FORK)
+        return self._another(Process.__new__(Process), ours, pid)
+
+    def thread(self) -> Thread:
+        """pthread_create(3): a new thread of this process, which makes the same calls."""
+        ours, number = self._with_socket(_THREAD)
+        if number < 0:
+            ours.close()
+            raise UserError(f"process {self.pid} has no more threads to give: 16 are the most")
+        thread = Thread.__new__(Thread)
+        thread.number, thread.owner = number, self
+        return self._another(thread, ours, self.pid)
+
+    def _with_socket(self, kind: int) -> tuple[socket.socket, int]:
+        """A command that makes something new that will answer on the socket sent along; our end of it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            pid, _ = self._ask(_FORK, 0, (), descriptor=theirs.fileno())
-        child = Process.__new__(Process)
-        child._started = None
-        child._messages = os.dup(self._messages)
-        child._vector = self._vector
-        child._begin(ours, pid)
-        self._children.append(child)
-        child._heard(ours.recv(1 << 10))
-        return child
+            return ours, self._ask(kind, 0, (), descriptor=theirs.fileno())[0]
 
-    def exit(self, status: int = 0) -> None:
+    def _another(self, made: _Made, line: socket.socket, pid: int) -> _Made:
+        made._started = None
+        made._messages = os.dup(self._messages)
+        made._vector = self._vector
+        made._begin(line, pid)
+        self._children.append(made)
+        made._heard(line.recv(1 << 10))
+        return made
+
+    def exit(self, status: int = 0) -> NoReturn:
         """exit_group(2). Exited is raised, as every call raises what ends the process."""
-        self._leave(status)
-        raise Exited(status)
+        self._leave(Exited(status))
 
-    def _leave(self, status: int) -> None:
+    def _leave(self, death: Exited) -> NoReturn:
         with contextlib.suppress(SubjectDied):
-            self._ask(_LEAVE, 0, (status,))
+            self._ask(_LEAVE, 0, (death.status,))
+        raise death
 
     def maps(self) -> str:
         """/proc/PID/maps, without [vsyscall], which is no mapping of the process."""
@@ -421,3 +412,19 @@ class Process:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Thread(Process):
+    """A thread of a process on the host; `Process.thread` makes it."""
+
+    number: int
+    owner: Process
+
+    def exit(self, status: int = 0) -> None:  # type: ignore[override]
+        """The thread ends, and is joined: its tcache is flushed, its arena given up."""
+        self._ask(_RETURN, 0, ())
+        self.owner._ask(_JOIN, 0, (self.number,))
+        self.close()
+
+
+_Made = TypeVar("_Made", bound=Process)

@@ -26,6 +26,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from memtwin import script
@@ -138,12 +139,18 @@ def answer(line: socket.socket, make: Any) -> None:
 def serve(player: Player) -> None:
     """Answer requests until the page is gone."""
     for request in requests(player.line):
-        if "load" in request:
-            answer(player.line, lambda: player.load(request["load"], request.get("machine", {})))
-        elif "step" in request:
-            answer(player.line, lambda: player.go(int(request["step"])))
-        elif "explain" in request:
-            answer(player.line, lambda: {"explanation": player.scene.explain(str(request["explain"]))})
+        answer(player.line, partial(perform, player, request))
+
+
+def perform(player: Player, request: dict[str, Any]) -> dict[str, Any]:
+    """Do what one request asks for; UserError when it is none."""
+    if "load" in request:
+        return player.load(request["load"], request.get("machine", {}))
+    if "step" in request:
+        return player.go(int(request["step"]))
+    if "explain" in request:
+        return {"explanation": player.scene.explain(str(request["explain"]))}
+    raise UserError("no such request")
 
 
 def requests(line: socket.socket) -> Iterator[dict[str, Any]]:

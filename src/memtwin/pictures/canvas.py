@@ -53,9 +53,16 @@ class Canvas:
             drawsvg.Text(clean(text), size, x, y, text_anchor=anchor, class_=classes, font_weight=weight)
         )
 
-    def line(self, x1: float, y1: float, x2: float, y2: float) -> None:
-        """A thin line."""
-        self._drawing.append(drawsvg.Line(x1, y1, x2, y2, class_="mt-line"))
+    def fit(
+        self, x: float, y: float, width: float, text: str, size: float = 10, mono: bool = False, weight: str = "400"
+    ) -> None:
+        """Words in the middle of a box that begins at x, when there is room for them."""
+        if text and text_width(text, size, mono) <= width - 4:
+            self.say(x + width / 2, y, text, size, "middle", mono=mono, weight=weight)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, faint: bool = False) -> None:
+        """A thin line; a faint one is dotted."""
+        self._drawing.append(drawsvg.Line(x1, y1, x2, y2, class_="mt-line mt-dotted" if faint else "mt-line"))
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float, bend: float = 0) -> None:
         """An arrow; `bend` lifts its middle by that many pixels."""
@@ -73,14 +80,33 @@ class Canvas:
 
     def legend(self, x: float, y: float, kinds: dict[str, str]) -> None:
         """A row of samples: kind -> its name."""
+        start = x
         for kind, name in kinds.items():
+            wide = 15 + text_width(name, 10) + 14
+            if x > start and x + wide > self.width:
+                x, y = start, y + 16
             self.box(x, y - 9, 11, 11, kind)
             self.say(x + 15, y, name, size=10)
-            x += 24 + 6.2 * len(name)
+            x += wide
 
     def svg(self) -> str:
         """The picture as text that can stand in an HTML page or, with its namespace, in a file."""
         return str(self._drawing.as_svg(header=""))
+
+
+def text_width(text: str, size: float, mono: bool = False) -> float:
+    """About how wide words are drawn, in pixels: enough to tell whether they fit."""
+    if mono:
+        return 0.61 * size * len(text)
+    return size * sum(_width(letter) for letter in text)
+
+
+def _width(letter: str) -> float:
+    if letter in "iljtfrI.,:;'|!()[] ":
+        return 0.33
+    if ord(letter) > 0x2E80:
+        return 1.0  # Chinese, Japanese and Korean
+    return 0.85 if letter in "mwMW@%" else 0.68 if letter.isupper() else 0.58
 
 
 def clean(text: str) -> str:
@@ -101,13 +127,23 @@ def hex_short(address: int) -> str:
 
 def beside(title: str, left: str, right: str) -> str:
     """Two pictures of one state, before and after, as one: nested SVGs keep their own styles and texts."""
-    sizes = [_size(picture) for picture in (left, right)]
-    width, height = sizes[0][0] + sizes[1][0] + 24, max(size[1] for size in sizes) + 28
-    sheet = Canvas(width, height, title)
-    frame = sheet.svg()
-    second = right.replace("<svg ", f'<svg x="{sizes[0][0] + 24}" y="28" ', 1)
-    first = left.replace("<svg ", '<svg x="0" y="28" ', 1)
-    return frame.removesuffix("</svg>") + first + second + "</svg>"
+    return _joined(title, left, right, across=True)
+
+
+def below(title: str, top: str, bottom: str) -> str:
+    """Two pictures as one, the second under the first."""
+    return _joined(title, top, bottom, across=False)
+
+
+def _joined(title: str, first: str, second: str, across: bool) -> str:
+    (wide, tall), (wide2, tall2) = _size(first), _size(second)
+    if across:
+        x, y, width, height = wide + 24, 28.0, wide + wide2 + 24, max(tall, tall2) + 28
+    else:
+        x, y, width, height = 0.0, tall + 36, max(wide, wide2), tall + tall2 + 36
+    frame = Canvas(width, height, title).svg()
+    inner = first.replace("<svg ", '<svg x="0" y="28" ', 1) + second.replace("<svg ", f'<svg x="{x}" y="{y}" ', 1)
+    return frame.removesuffix("</svg>") + inner + "</svg>"
 
 
 def _size(picture: str) -> tuple[float, float]:

@@ -5,64 +5,86 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from memtwin.pictures.canvas import Canvas, hex_short
+from memtwin.pictures.canvas import Canvas, hex_short, text_width
 from memtwin.units import format_size
 from memtwin.views import Chunk, FreeList, HeapView
 
-_STATES = {"live": "live", "tcache": "cached (tcache)", "fastbin": "fast bin", "bin": "free", "top": "top",
+_STATES = {"live": "in use", "tcache": "cached (tcache)", "fastbin": "fast bin", "bin": "free", "top": "top",
            "mmapped": "own mapping", "fence": "fence"}  # fmt: skip
-_WIDTH, _HEADER = 900, 16
+_WIDTH, _LEFT, _TOP = 900, 20, 78
 MOST_CHUNKS = 400
+_MOST_LISTS = 14  # names above the strip
 
 
 def heap_strip(view: HeapView, before: HeapView | None = None) -> str:
-    """The heap from low (left) to high, chunks to scale as far as they can still be seen, headers dark, and an arrow
-    from each free chunk to the next on its list. Chunks that are new or changed since `before` are framed."""
+    """The heap from low (left) to high: chunks with dark headers, and an arrow from each free chunk to the next on its
+    list. Widths grow with the square root of the size, so that 32 bytes can be seen beside 100,000; the thin strip
+    below is to scale. Chunks that are new or changed since `before` are framed."""
     chunks = view.chunks[:MOST_CHUNKS]
-    widths = _widths(chunks)
-    sheet = Canvas(_WIDTH + 40, 170, _title(view), _described(view))
+    sheet = Canvas(_WIDTH + 40, 200, _title(view), _described(view))
     known = {(chunk.address, chunk.size, chunk.state) for chunk in before.chunks} if before else None
     middle: dict[int, float] = {}
-    x = 20.0
-    for chunk, width in zip(chunks, widths, strict=True):
+    x = float(_LEFT)
+    for chunk, width in zip(chunks, _widths(chunks), strict=True):
         changed = known is not None and (chunk.address, chunk.size, chunk.state) not in known
-        sheet.box(x, 70, width, 46, chunk.state, _hover(chunk), changed, key=f"{chunk.pointer:#x}")
-        if width > 12:
-            sheet.box(x, 70, 4, 46, "header", f"header of {chunk.address:#x}")
-        _label(sheet, chunk, x, width)
+        _chunk(sheet, chunk, x, width, changed)
         middle[chunk.address] = x + width / 2
         x += width
-    for free_list in view.lists:
-        _arrows(sheet, free_list, middle)
+    _lists(sheet, view.lists, middle)
+    _to_scale(sheet, chunks)
     present = {chunk.state for chunk in chunks}
-    sheet.legend(20, 158, {state: name for state, name in _STATES.items() if state in present})
+    if not chunks:
+        sheet.say(_LEFT, 96, "The heap is empty: nothing was allocated yet.", faint=True)
+    sheet.legend(_LEFT, 190, {"header": "header", **{s: name for s, name in _STATES.items() if s in present}})
     return sheet.svg()
 
 
 def _widths(chunks: tuple[Chunk, ...]) -> list[float]:
-    """Widths that add up to the strip: as the square root of the size, so that 32 bytes show beside 100,000."""
+    """Widths that add up to the strip, as the square roots of the sizes."""
     weights = [max(chunk.size, 1) ** 0.5 for chunk in chunks]
     total = sum(weights) or 1
     return [_WIDTH * weight / total for weight in weights]
 
 
-def _label(sheet: Canvas, chunk: Chunk, x: float, width: float) -> None:
-    words = chunk.label or (format_size(chunk.size) if width > 44 else "")
-    if words and width > 6.5 * len(words):
-        sheet.say(x + width / 2 + 2, 92, words, anchor="middle", size=11, weight="600" if chunk.label else "400")
-    if chunk.label and width > 50:
-        sheet.say(x + width / 2 + 2, 107, format_size(chunk.size), anchor="middle", size=10)
-    if width > 64:
-        sheet.say(x + 2, 130, hex_short(chunk.address), size=9, mono=True, faint=True)
+def _chunk(sheet: Canvas, chunk: Chunk, x: float, width: float, changed: bool) -> None:
+    sheet.box(x, _TOP, width, 46, chunk.state, _hover(chunk), changed, key=f"{chunk.pointer:#x}")
+    if width > 12:
+        sheet.box(x + 1, _TOP + 1, 4, 44, "header", f"header of {chunk.address:#x}")
+    room = width - 6
+    sheet.fit(x + 5, _TOP + 20, room, chunk.label, size=11, weight="600")
+    sheet.fit(x + 5, _TOP + (36 if chunk.label else 28), room, format_size(chunk.size))
+    if width > text_width(hex_short(chunk.address), 9, True) + 4:
+        sheet.say(x, _TOP + 58, hex_short(chunk.address), size=9, mono=True, faint=True)
 
 
-def _arrows(sheet: Canvas, free_list: FreeList, middle: dict[int, float]) -> None:
-    places = [middle[address] for address in free_list.chunks if address in middle]
-    if places:
-        sheet.say(places[0], 40, free_list.name, size=9, anchor="middle", faint=True)
-        sheet.arrow(places[0], 44, places[0], 68)
-    for here, there in pairwise(places):
-        sheet.arrow(here, 68, there, 68, bend=12)
+def _lists(sheet: Canvas, lists: tuple[FreeList, ...], middle: dict[int, float]) -> None:
+    """Names and arrows; a name that would run into another stands a line higher."""
+    ends = [float("-inf")] * 3
+    for free_list in lists[:_MOST_LISTS]:
+        places = [middle[address] for address in free_list.chunks if address in middle]
+        if not places:
+            continue
+        half = text_width(free_list.name, 9) / 2 + 4
+        at = max(places[0], _LEFT + half)
+        line = next((line for line in range(3) if at - half > ends[line]), 2)
+        ends[line] = at + half
+        sheet.say(at, 58 - 11 * line, free_list.name, size=9, anchor="middle", faint=True)
+        sheet.arrow(places[0], 61, places[0], _TOP - 2)
+        for here, there in pairwise(places):
+            sheet.arrow(here, _TOP - 2, there, _TOP - 2, bend=9)
+
+
+def _to_scale(sheet: Canvas, chunks: tuple[Chunk, ...]) -> None:
+    total = sum(chunk.size for chunk in chunks)
+    x = float(_LEFT)
+    for chunk in chunks:
+        width = _WIDTH * chunk.size / total
+        sheet.box(x, _TOP + 72, max(width, 0.6), 12, chunk.state, _hover(chunk))
+        x += width
+    if chunks:
+        sheet.say(
+            _LEFT, _TOP + 96, f"to scale: {format_size(total)} from {chunks[0].address:#x} on", size=9, faint=True
+        )
 
 
 def _hover(chunk: Chunk) -> str:
@@ -73,7 +95,7 @@ def _hover(chunk: Chunk) -> str:
 
 def _title(view: HeapView) -> str:
     left = len(view.chunks) - MOST_CHUNKS
-    more = f", {left} more chunks" if left > 0 else ""
+    more = f", the first {MOST_CHUNKS} of {len(view.chunks)} chunks" if left > 0 else ""
     return f"Heap of the {view.arena} arena, {format_size(view.end - view.start)}{more}"
 
 
@@ -84,29 +106,39 @@ def _described(view: HeapView) -> str:
     return ", ".join(f"{_STATES[state]} {format_size(size)}" for state, size in sums.items())
 
 
+_MOST_IN_ROW = 8
+
+
 def bins(view: HeapView, before: HeapView | None = None) -> str:
-    """The free lists, one a row, from the head of each: tcache, fast bins, unsorted, small and large bins."""
+    """The free lists, one a row, from the head of each: tcache, fast bins, unsorted, small and large bins. Lists that
+    changed since `before` are framed."""
     rows = [free_list for free_list in view.lists if free_list.chunks]
-    sheet = Canvas(900, 56 + 28 * max(len(rows), 1), f"Free lists of the {view.arena} arena",
+    longest = max((min(len(row.chunks), _MOST_IN_ROW + 1) for row in rows), default=0)
+    title = f"Free lists of the {view.arena} arena"
+    sheet = Canvas(max(150 + 98 * longest, 320), 46 + 28 * max(len(rows), 1), title,
                    "; ".join(f"{row.name}: {len(row.chunks)} chunks" for row in rows))  # fmt: skip
-    sizes = {chunk.address: chunk for chunk in view.chunks}
-    known = {(row.name, row.chunks) for row in before.lists} if before else None
+    chunks = {chunk.address: chunk for chunk in view.chunks}
+    known = {row.name: row.chunks for row in before.lists} if before else None
     if not rows:
         sheet.say(20, 50, "All free lists are empty.", faint=True)
     for place, row in enumerate(rows):
         y = 32 + 28 * place
-        changed = known is not None and (row.name, row.chunks) not in known
-        sheet.say(130, y + 15, row.name, size=11, anchor="end", mono=True)
-        for column, address in enumerate(row.chunks[:8]):
-            x = 160 + 92 * column
-            chunk = sizes.get(address)
-            state, hover = (chunk.state, _hover(chunk)) if chunk else ("bin", f"{address:#x}")
-            sheet.box(x, y, 76, 20, state, hover, changed, key=f"{address + 16:#x}")
-            sheet.say(x + 38, y + 14, hex_short(address), size=9, anchor="middle", mono=True)
-            sheet.arrow(x - 16, y + 10, x - 1, y + 10)
-        if len(row.chunks) > 8:
-            sheet.say(160 + 92 * 8, y + 14, f"and {len(row.chunks) - 8} more", size=10, faint=True)
+        old = None if known is None else set(known.get(row.name, ()))
+        sheet.say(124, y + 15, row.name, size=11, anchor="end", mono=True)
+        for column, address in enumerate(row.chunks[:_MOST_IN_ROW]):
+            _listed(sheet, address, chunks.get(address), 150 + 98 * column, y, old is not None and address not in old)
+        if len(row.chunks) > _MOST_IN_ROW:
+            sheet.say(
+                150 + 98 * _MOST_IN_ROW, y + 14, f"and {len(row.chunks) - _MOST_IN_ROW} more", size=10, faint=True
+            )
     return sheet.svg()
+
+
+def _listed(sheet: Canvas, address: int, chunk: Chunk | None, x: float, y: float, changed: bool) -> None:
+    state, hover = (chunk.state, _hover(chunk)) if chunk else ("bin", f"{address:#x}")
+    sheet.box(x, y, 80, 20, state, hover, changed, key=f"{chunk.pointer if chunk else address:#x}")
+    sheet.fit(x, y + 14, 80, hex_short(address), size=9, mono=True)
+    sheet.arrow(x - 18, y + 10, x - 1, y + 10)
 
 
 def tcache(view: HeapView, before: HeapView | None = None) -> str:

@@ -1,162 +1,154 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Pages, frames, translation and swap: what the memory management unit and the kernel see."""
+"""Pages and where they lie: in frames that processes share or have for themselves, in slots on the disk, or nowhere."""
 
 from __future__ import annotations
 
-from memtwin.pictures.canvas import Canvas, hex_short
-from memtwin.views import Frame, FramesView, PagesView, SwapView, TlbView, WalkView
+from memtwin.pictures.canvas import Canvas, beside, hex_short
+from memtwin.views import Page, PagesView, PagingView
 
 _STATES = {"absent": "absent", "zero": "zero page", "anonymous": "own frame", "file": "file", "shared": "shared",
-           "swapped": "swapped out"}  # fmt: skip
-_FRAMES = {"free": "free", "anonymous": "anonymous", "file": "file", "shared": "shared", "table": "page table",
-           "zero": "zero page", "kernel": "kernel"}  # fmt: skip
-_COLUMNS, _CELL = 32, 18
-MOST_ROWS = 32  # a picture shows the first so many pages or frames of each process; the text says how many there are
+           "swapped": "on disk"}  # fmt: skip
+_ROW, _WIDE, _PLACE = 24, 196, 96  # height of a row, width of a page's box and of a frame's
+_LEFT, _MIDDLE, _RIGHT = 20, 292, 464
+MOST_ROWS = 32  # a picture shows the first so many pages of each process
+
+Before = tuple[PagesView, ...] | None
 
 
-def frames_grid(view: FramesView, before: FramesView | None = None) -> str:
-    """Each frame a cell: its colour says what it holds, a number how many map it. Changed frames are framed."""
-    shown = view.frames[: _COLUMNS * MOST_ROWS]
-    rows = -(-len(shown) // _COLUMNS)
-    height = 70 + rows * _CELL
-    sheet = Canvas(40 + _COLUMNS * _CELL, height, f"{view.total - view.free} of {view.total} frames in use",
-                   f"{view.free} frames are free")  # fmt: skip
-    old = {frame.number: frame for frame in before.frames} if before else {}
-    for place, frame in enumerate(shown):
-        x, y = 20 + place % _COLUMNS * _CELL, 32 + place // _COLUMNS * _CELL
-        changed = before is not None and old.get(frame.number) != frame
-        sheet.box(x, y, _CELL - 2, _CELL - 2, frame.kind, _frame_hover(frame), changed, key=f"frame {frame.number}")
-        if len(frame.owners) > 1:
-            sheet.say(x + 8, y + 12, str(len(frame.owners)), size=10, anchor="middle")
-    kinds = {frame.kind for frame in shown}
-    sheet.legend(20, height - 12, {kind: name for kind, name in _FRAMES.items() if kind in kinds})
-    return sheet.svg()
-
-
-def _frame_hover(frame: Frame) -> str:
-    owners = ", ".join(f"process {pid} at {address:#x}" for pid, address in frame.owners[:6])
-    return (
-        f"frame {frame.number}: {_FRAMES[frame.kind]}, {frame.references} references{'; ' + owners if owners else ''}"
-    )
-
-
-def page_table(processes: tuple[PagesView, ...], before: tuple[PagesView, ...] | None = None) -> str:
-    """Pages of one or more processes on the left and right, their frames in the middle: sharing and copy-on-write show
-    as two arrows to one frame. Pages whose state or frame changed since `before` are framed."""
-    old = {(view.pid, page.address): page for view in before or () for page in view.pages}
-    columns = [view.pages[:MOST_ROWS] for view in processes[:2]]
-    frames = sorted({page.frame for pages in columns for page in pages if page.frame is not None})
-    rows = max([len(frames), *map(len, columns), 1])
-    sheet = Canvas(680, 74 + rows * 24, "Pages and frames", _pages_described(processes))
-    places = {frame: 44 + row * 24 for row, frame in enumerate(frames)}
-    for frame, y in places.items():
-        sheet.box(300, y, 80, 20, "anonymous", f"frame {frame}", key=f"frame {frame}")
-        sheet.say(340, y + 14, f"frame {frame}", size=10, anchor="middle")
-    for side, (view, pages) in enumerate(zip(processes, columns, strict=False)):
-        x = 20 if side == 0 else 500
+def page_table(processes: tuple[PagesView, ...] | PagesView, before: Before | PagesView = None) -> str:
+    """Pages of one or two processes on the left and right, frames and swap slots in the middle: sharing and
+    copy-on-write show as two arrows to one frame. Pages whose state or frame changed since `before` are framed."""
+    views, old_views = _several(processes), None if before is None else _several(before)
+    old = {(view.pid, page.address): page for view in old_views or () for page in view.pages}
+    columns = [view.pages[:MOST_ROWS] for view in views[:2]]
+    places = _places([page for pages in columns for page in pages])
+    rows = max([len(places), *map(len, columns), 1])
+    sheet = Canvas(_RIGHT + _WIDE + 20, 80 + rows * _ROW, _title(views), _described(views))
+    for (kind, number), row in places.items():
+        y = 46 + row * _ROW
+        sheet.box(
+            _MIDDLE, y, _PLACE, 20, "swapped" if kind == "slot" else "zero", f"{kind} {number}", key=f"{kind} {number}"
+        )
+        sheet.fit(_MIDDLE, y + 14, _PLACE, f"{'disk slot' if kind == 'slot' else kind} {number}")
+    for side, (view, pages) in enumerate(zip(views, columns, strict=False)):
+        x = _RIGHT if side else _LEFT
         sheet.say(x, 38, f"process {view.pid}", size=11, weight="600")
         for row, page in enumerate(pages):
-            y = 44 + row * 24
-            changed = before is not None and old.get((view.pid, page.address)) != page
-            rights = "rw" if page.writable else "r-"
-            hover = f"{page.address:#x}: {_STATES[page.state]}, {rights}"
-            sheet.box(x, y, 160, 20, page.state, hover, changed, key=f"{page.address:#x}")
-            sheet.say(x + 6, y + 14, f"{hex_short(page.address)} {_STATES[page.state]} {rights}", size=10, mono=True)
-            if page.frame is not None and side == 0:
-                sheet.arrow(x + 162, y + 10, 298, places[page.frame] + 10)
-            elif page.frame is not None:
-                sheet.arrow(x - 2, y + 10, 382, places[page.frame] + 10)
+            changed = old_views is not None and old.get((view.pid, page.address)) != page
+            _page(sheet, page, x, 46 + row * _ROW, changed)
+            if (place := _place_of(page)) is not None:
+                y, there = 56 + row * _ROW, 56 + places[place] * _ROW
+                sheet.arrow(x - 2 if side else x + _WIDE + 2, y, _MIDDLE + _PLACE + 2 if side else _MIDDLE - 2, there)
     kinds = {page.state for pages in columns for page in pages}
-    sheet.legend(20, 66 + rows * 24, {kind: name for kind, name in _STATES.items() if kind in kinds})
+    sheet.legend(_LEFT, 68 + rows * _ROW, {kind: name for kind, name in _STATES.items() if kind in kinds})
     return sheet.svg()
 
 
-def _pages_described(processes: tuple[PagesView, ...]) -> str:
+def _several(views: tuple[PagesView, ...] | PagesView) -> tuple[PagesView, ...]:
+    return (views,) if isinstance(views, PagesView) else views
+
+
+def _title(views: tuple[PagesView, ...]) -> str:
+    return "Pages and frames" if len(views) < 2 else f"Pages of processes {views[0].pid} and {views[1].pid}"
+
+
+def _place_of(page: Page) -> tuple[str, int] | None:
+    if page.frame is not None:
+        return "frame", page.frame
+    return None if page.slot is None else ("slot", page.slot)
+
+
+def _places(pages: list[Page]) -> dict[tuple[str, int], int]:
+    """Frames and slots in the order in which pages first lead to them, so that arrows cross little: their rows."""
+    found: dict[tuple[str, int], int] = {}
+    for page in sorted(pages, key=lambda page: page.address):
+        place = _place_of(page)
+        if place is not None and place not in found:
+            found[place] = len(found)
+    return found
+
+
+def _page(sheet: Canvas, page: Page, x: float, y: float, changed: bool) -> None:
+    rights = "" if page.frame is None else " rw" if page.writable else " r-"
+    words = f"{hex_short(page.address)} {_STATES[page.state]}{rights}"
+    dirt = ", dirty" if page.dirty else ""
+    sheet.box(x, y, _WIDE, 20, page.state, f"{page.address:#x}: {_STATES[page.state]}{rights}{dirt}", changed,
+              key=f"{page.address:#x}")  # fmt: skip
+    sheet.say(x + 6, y + 14, words, size=10, mono=True)
+
+
+def _described(views: tuple[PagesView, ...]) -> str:
     return "; ".join(
         f"process {view.pid}: " + ", ".join(f"{page.address:#x} {_STATES[page.state]}" for page in view.pages[:8])
-        for view in processes
+        for view in views
     )
 
 
-def table_walk(view: WalkView) -> str:
-    """One address taken apart: an index for each level of the page table, the entry found, the offset in the page."""
-    count = len(view.levels)
-    sheet = Canvas(130 * (count + 1) + 60, 190, f"Translating {view.address:#x}", _walk_described(view))
-    for step, level in enumerate(view.levels):
-        x = 20 + 130 * step
-        sheet.box(x, 36, 116, 24, "zero", f"{level.name} index {level.index}")
-        sheet.say(x + 58, 52, f"{level.name} {level.index}", anchor="middle", size=11, mono=True)
-        sheet.box(x, 96, 116, 30, "table" if level.present else "absent", f"entry {level.entry:#x}")
-        sheet.say(
-            x + 58, 115, hex_short(level.entry) if level.present else "not present", anchor="middle", size=10, mono=True
+def copy_on_write(before: tuple[PagesView, ...], after: tuple[PagesView, ...]) -> str:
+    """Two processes before a write and after it: the page that was copied has a frame of its own now."""
+    return beside("Copy on write: before and after", page_table(before), page_table(after, before))
+
+
+_CELL, _COLUMNS = 58, 4
+
+
+def paging(view: PagingView, before: PagingView | None = None) -> str:
+    """RAM on the left, the disk on the right, and each page of a process where it lies. Pages that moved since
+    `before` are framed, with an arrow to say which way: in from the disk, or out to it."""
+    pages = view.pages.pages[: _COLUMNS * 16]
+    here = [page for page in pages if page.frame is not None and page.state != "zero"]
+    there = [page for page in pages if page.state == "swapped"]
+    rows = max(-(-len(here) // _COLUMNS), -(-len(there) // _COLUMNS), 1)
+    used = sum(1 for owner in view.swap.owners if owner)
+    sheet = Canvas(660, 130 + rows * 26, "Paging between RAM and disk", _paging_described(here, there))
+    old = {page.address: page for page in before.pages.pages} if before else {}
+    came = _moved(here, old, "swapped")
+    gone = [page for page in there if page.address in old and old[page.address].state != "swapped"]
+    _store(sheet, 20, rows, f"RAM: {len(here)} of these pages", here, came)
+    _store(sheet, 400, rows, f"Disk: {used} of {len(view.swap.owners)} slots in use", there, gone)
+    y = 58 + rows * 13
+    _way(sheet, y - 14, 396, 266, f"{len(came)} in", bool(came))
+    _way(sheet, y + 14, 266, 396, f"{len(gone)} out", bool(gone))
+    nowhere = len(pages) - len(here) - len(there)
+    sheet.say(
+        20,
+        92 + rows * 26,
+        f"{nowhere} of the {len(pages)} pages have never been touched, or are zero.",
+        size=10,
+        faint=True,
+    )
+    sheet.legend(20, 116 + rows * 26, {"anonymous": "own frame", "shared": "shared", "swapped": "on disk"})
+    return sheet.svg()
+
+
+def _moved(pages: list[Page], old: dict[int, Page], state: str) -> list[Page]:
+    return [page for page in pages if page.address in old and old[page.address].state == state]
+
+
+def _store(sheet: Canvas, x: float, rows: int, title: str, pages: list[Page], moved: list[Page]) -> None:
+    sheet.say(x, 40, title, size=11, weight="600")
+    sheet.box(x, 48, _COLUMNS * _CELL + 10, rows * 26 + 12, "absent")
+    for place, page in enumerate(pages):
+        at, y = x + 6 + place % _COLUMNS * _CELL, 55 + place // _COLUMNS * 26
+        where = f"frame {page.frame}" if page.frame is not None else f"slot {page.slot}"
+        sheet.box(
+            at,
+            y,
+            _CELL - 4,
+            20,
+            page.state,
+            f"page {page.address:#x} in {where}",
+            page in moved,
+            key=f"{page.address:#x}",
         )
-        sheet.arrow(x + 58, 62, x + 58, 94)
-        if step:
-            sheet.arrow(x - 12, 111, x - 1, 111)
-    x = 20 + 130 * count
-    sheet.box(x, 36, 116, 24, "zero", f"{view.offset_bits} bits")
-    sheet.say(x + 58, 52, f"offset {view.offset:#x}", anchor="middle", size=11, mono=True)
-    found = "no frame: page fault" if view.frame is None else f"frame {view.frame}"
-    sheet.box(x, 96, 116, 30, "absent" if view.frame is None else "anonymous", found)
-    sheet.say(x + 58, 115, found, anchor="middle", size=10)
-    if view.frame is not None:
-        sheet.arrow(x - 12, 111, x - 1, 111)
-    sheet.say(20, 160, _walk_described(view), size=10, faint=True)
-    return sheet.svg()
+        sheet.fit(at, y + 14, _CELL - 4, f"…{page.address & 0xFFFFF:05x}", size=9, mono=True)
 
 
-def _walk_described(view: WalkView) -> str:
-    steps = ", ".join(f"{level.name}[{level.index}]" for level in view.levels)
-    end = "no frame" if view.frame is None else f"frame {view.frame}, byte {view.offset}"
-    return f"{steps} leads to {end}"
+def _way(sheet: Canvas, y: float, start: float, end: float, words: str, any_moved: bool) -> None:
+    if any_moved:
+        sheet.arrow(start, y, end, y)
+        sheet.say((start + end) / 2, y - 5, words, size=11, anchor="middle", weight="600")
 
 
-def swap_map(view: SwapView, before: SwapView | None = None) -> str:
-    """The slots of the swap device; a slot in use says whose page lies there."""
-    shown = view.owners[: _COLUMNS * MOST_ROWS]
-    used = sum(1 for owner in view.owners if owner)
-    height = 64 + -(-max(len(shown), 1) // _COLUMNS) * _CELL
-    sheet = Canvas(40 + _COLUMNS * _CELL, height, f"Swap: {used} of {len(view.owners)} slots in use")
-    for slot, owner in enumerate(shown):
-        x, y = 20 + slot % _COLUMNS * _CELL, 32 + slot // _COLUMNS * _CELL
-        changed = before is not None and (slot >= len(before.owners) or before.owners[slot] != owner)
-        hover = f"slot {slot}: {owner or 'free'}"
-        sheet.box(x, y, _CELL - 2, _CELL - 2, "swapped" if owner else "free", hover, changed)
-    sheet.legend(20, height - 10, {"swapped": "in use", "free": "free"})
-    return sheet.svg()
-
-
-def tlb(view: TlbView) -> str:
-    """The translation look-aside buffer: sets from top to bottom, ways from left to right, most recent first."""
-    shown = view.sets[:MOST_ROWS]
-    sheet = Canvas(80 + 120 * view.ways, 60 + 22 * len(shown), f"TLB: {view.hits} hits, {view.misses} misses")
-    for row, entries in enumerate(shown):
-        y = 34 + 22 * row
-        sheet.say(60, y + 13, f"set {row}", size=10, anchor="end", faint=True)
-        for way in range(view.ways):
-            entry = entries[way] if way < len(entries) else None
-            sheet.box(70 + 120 * way, y, 114, 18, "table" if entry else "absent", "" if entry else "empty")
-            if entry:
-                sheet.say(76 + 120 * way, y + 13, f"{entry[0]:#x} → {entry[1]}", size=10, mono=True)
-    return sheet.svg()
-
-
-def word(address: int, data: bytes, page_size: int) -> str:
-    """Page, word, byte, bit: a page with one word in it, its eight bytes, and the bits of the lowest."""
-    value = int.from_bytes(data, "little")
-    sheet = Canvas(640, 230, f"Page, word, byte, bit at {address:#x}", f"The word {value:#x} as bytes {data.hex(' ')}")
-    sheet.box(20, 34, 600, 26, "anonymous", f"the page {address & -page_size:#x} of {page_size} bytes")
-    at = 20 + 600 * (address % page_size) / page_size
-    sheet.box(at, 34, max(4, 600 * len(data) / page_size), 26, "swapped", f"the word at {address:#x}", changed=True)
-    sheet.say(24, 76, f"page {address & -page_size:#x}: {page_size} bytes, {page_size // len(data)} words", size=10)
-    for place, byte in enumerate(data):
-        x = 20 + place * 600 / len(data)
-        sheet.box(x, 92, 600 / len(data) - 4, 28, "zero", f"byte {place} at {address + place:#x}: {byte}")
-        sheet.say(x + 300 / len(data) - 2, 110, f"{byte:02x}", anchor="middle", mono=True, size=12)
-    sheet.say(24, 136, f"word {value:#x}: {len(data)} bytes, the lowest first", size=10)
-    for bit in range(8):
-        on = data[0] >> (7 - bit) & 1
-        sheet.box(20 + bit * 40, 152, 36, 28, "live" if on else "free", f"bit {7 - bit}")
-        sheet.say(38 + bit * 40, 171, str(on), anchor="middle", mono=True, size=12)
-    sheet.say(24, 198, f"byte {data[0]:#04x}: 8 bits, the highest first", size=10)
-    return sheet.svg()
+def _paging_described(here: list[Page], there: list[Page]) -> str:
+    return f"{len(here)} pages in RAM, {len(there)} on the disk"

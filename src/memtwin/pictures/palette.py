@@ -63,4 +63,5 @@ _RULES = (
     ".mt-mono{font-family:ui-monospace,'DejaVu Sans Mono',monospace}"
     ".mt-box{stroke-width:1}.mt-line,.mt-arrow{fill:none;stroke-width:1.2}"
     ".mt-absent,.mt-free,.mt-gap{stroke-dasharray:3 2}.mt-changed{stroke-width:3;stroke-dasharray:none}"
+    ".mt-dotted{stroke-dasharray:1 3}"
 )

@@ -1,49 +1,69 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The address space of a process, high addresses at the top, and the break that moves in it."""
+"""The address space of a process, high addresses at the top; its regions one by one; and the break that moves."""
 
 from __future__ import annotations
 
-from memtwin.pictures.canvas import Canvas
+from itertools import groupby
+
+from memtwin.pictures.canvas import Canvas, text_width
 from memtwin.units import format_size
 from memtwin.views import AddressSpaceView, Region
 
-_NAMES = {"text": "text", "rodata": "constants", "data": "data", "bss": "bss", "heap": "heap", "mapping": "mappings",
-          "library": "libraries", "stack": "stack", "kernel": "kernel's own"}  # fmt: skip
+NAMES = {"text": "text", "rodata": "constants", "data": "data", "bss": "bss", "heap": "heap", "mapping": "mapping",
+         "library": "library", "stack": "stack", "kernel": "the kernel's"}  # fmt: skip
+_BOX, _WIDE = 190, 190  # where the boxes begin, and how wide they are
 
 
 def address_space(view: AddressSpaceView, before: AddressSpaceView | None = None) -> str:
-    """The regions of a process from top to bottom; gaps are dashed; regions that are new or moved since `before` are
-    framed. Heights grow with the logarithm of the size, or nothing small could be seen."""
-    regions = sorted(view.regions, key=lambda region: -region.start)
+    """The regions of a process from top to bottom, a library's as one; gaps are dashed; regions that are new or moved
+    since `before` are framed. Heights grow with the logarithm of the size, or nothing small could be seen."""
+    rows = [(group, _height(group[0].end - group[-1].start)) for group in _groups(view)]
     known = {(region.start, region.end) for region in before.regions} if before else None
-    rows = [(region, _height(region.end - region.start)) for region in regions]
-    height = 64 + sum(tall + 14 for _, tall in rows)
-    sheet = Canvas(600, height, f"Address space of process {view.pid}", _described(view))
+    height = 66 + sum(tall + 14 for _, tall in rows)
+    sheet = Canvas(640, height, f"Address space of process {view.pid}", _described(view))
     y, above = 34.0, 0
-    for region, tall in rows:
-        if above and region.end < above:
-            sheet.box(190, y, 190, 10, "gap", f"nothing mapped: {format_size(above - region.end)}")
+    for group, tall in rows:
+        if above and group[0].end < above:
+            sheet.box(_BOX, y, _WIDE, 10, "gap", f"nothing mapped: {format_size(above - group[0].end)}")
         y += 12 if above else 0
-        changed = known is not None and (region.start, region.end) not in known
-        _row(sheet, view, region, y, tall, changed)
-        y, above = y + tall + 2, region.start
-    sheet.legend(8, height - 10, {kind: _NAMES[kind] for kind in _NAMES if any(r.kind == kind for r in regions)})
+        changed = known is not None and any((region.start, region.end) not in known for region in group)
+        _row(sheet, view, group, y, tall, changed)
+        y, above = y + tall + 2, group[-1].start
+    sheet.legend(8, height - 12, {kind: NAMES[kind] for kind in NAMES if any(r.kind == kind for r in view.regions)})
     return sheet.svg()
 
 
-def _row(sheet: Canvas, view: AddressSpaceView, region: Region, y: float, tall: float, changed: bool) -> None:
-    size = region.end - region.start
-    hover = f"{region.start:#x}-{region.end:#x} {region.permissions} {region.name} {format_size(size)}"
-    sheet.box(190, y, 190, tall, region.kind, hover, changed, key=f"{region.start:#x}")
-    sheet.say(182, y + 10, f"{region.end:#x}", size=10, anchor="end", mono=True, faint=True)
+def _groups(view: AddressSpaceView) -> list[list[Region]]:
+    """Regions from high to low; neighbours that belong to one library or to the kernel are one group."""
+    regions = sorted(view.regions, key=lambda region: -region.start)
+    found: list[list[Region]] = []
+    for region in regions:
+        last = found[-1][-1] if found else None
+        alike = last is not None and last.kind == region.kind and last.start == region.end
+        if alike and (region.kind == "kernel" or (region.kind == "library" and last and last.name == region.name)):
+            found[-1].append(region)
+        else:
+            found.append([region])
+    return found
+
+
+def _row(sheet: Canvas, view: AddressSpaceView, group: list[Region], y: float, tall: float, changed: bool) -> None:
+    high, low = group[0], group[-1]
+    size, resident = high.end - low.start, sum(region.resident for region in group)
+    rights = " ".join(region.permissions[:3] for region in reversed(group))
+    hover = "; ".join(f"{region.start:#x}-{region.end:#x} {region.permissions} {region.name}" for region in group)
+    sheet.box(_BOX, y, _WIDE, tall, high.kind, f"{hover} {format_size(size)}", changed, key=f"{low.start:#x}")
+    sheet.say(_BOX - 8, y + 10, f"{high.end:#x}", size=10, anchor="end", mono=True, faint=True)
     if tall > 22:
-        sheet.say(182, y + tall - 2, f"{region.start:#x}", size=10, anchor="end", mono=True, faint=True)
-    sheet.say(285, y + tall / 2 + 4, f"{_NAMES[region.kind]} {region.permissions}", anchor="middle", size=10)
-    name = region.name.rsplit("/", 1)[-1]
-    sheet.say(388, y + tall / 2 + 4, f"{name} {format_size(size)}, {region.resident} pages in memory".strip(), size=10)
-    if region.kind == "heap" and view.brk_end:
-        sheet.arrow(560, y + 2, 384, y + 2)
-        sheet.say(562, y + 6, "brk", size=10)
+        sheet.say(_BOX - 8, y + tall - 2, f"{low.start:#x}", size=10, anchor="end", mono=True, faint=True)
+    rights = rights if len(group) < 3 else f"{len(group)} mappings"
+    sheet.fit(_BOX, y + tall / 2 + 4, _WIDE, f"{NAMES[high.kind]} {rights}")
+    name = "" if high.kind in ("kernel", "heap", "stack") else high.name.rsplit("/", 1)[-1]
+    said = f"{name} {format_size(size)}, {resident} page{'' if resident == 1 else 's'} in memory".strip()
+    sheet.say(_BOX + _WIDE + 8, y + tall / 2 + 4, said, size=10)
+    if high.kind == "heap" and view.brk_end:
+        sheet.arrow(_BOX + _WIDE + 210, y + 1, _BOX + _WIDE + 4, y + 1)
+        sheet.say(_BOX + _WIDE + 214, y + 5, "break", size=10)
 
 
 def _height(size: int) -> float:
@@ -51,28 +71,89 @@ def _height(size: int) -> float:
 
 
 def _described(view: AddressSpaceView) -> str:
-    return "; ".join(f"{_NAMES[r.kind]} from {r.start:#x} to {r.end:#x} {r.permissions}" for r in view.regions)
+    return "; ".join(f"{NAMES[r.kind]} from {r.start:#x} to {r.end:#x} {r.permissions}" for r in view.regions)
+
+
+_ORIGINS = {"text": "the program's file: code and string constants", "rodata": "the program's file: constants",
+            "data": "the program's file, copied on write: variables with a value",
+            "bss": "zero pages: variables without a value, nothing in the file",
+            "heap": "zero pages, up to the break", "stack": "zero pages, grows down by itself",
+            "mapping": "mmap", "library": "the library's file", "kernel": "the kernel"}  # fmt: skip
+
+
+def regions(view: AddressSpaceView, before: AddressSpaceView | None = None) -> str:
+    """What a process is made of, one row a kind from high to low: how large, where its pages come from, and how much
+    of it is in memory (the filled part of the bar). Kinds that changed since `before` are framed."""
+    rows, old = _sums(view), dict(_sums(before)) if before else None
+    sheet = Canvas(760, 52 + 30 * len(rows), f"Regions of process {view.pid}", _regions_described(rows))
+    for place, (kind, (size, resident)) in enumerate(rows):
+        y = 34 + 30 * place
+        changed = old is not None and old.get(kind) != (size, resident)
+        share = min(1.0, resident / size) if size else 0
+        sheet.say(96, y + 15, NAMES[kind], size=11, anchor="end", weight="600")
+        sheet.box(104, y, 200, 20, "absent", f"{format_size(size)} mapped", changed)
+        if resident:
+            sheet.box(104, y, max(200 * share, 3), 20, kind, f"{format_size(resident)} in memory")
+        sheet.say(312, y + 14, f"{format_size(resident)} of {format_size(size)}", size=10)
+        sheet.say(440, y + 14, _ORIGINS[kind], size=10, faint=True)
+    return sheet.svg()
+
+
+def _sums(view: AddressSpaceView) -> list[tuple[str, tuple[int, int]]]:
+    """(kind, (bytes, bytes in memory)) from high to low."""
+    order = ["stack", "kernel", "library", "mapping", "heap", "bss", "data", "rodata", "text"]
+    found = {
+        kind: (sum(r.size for r in group), sum(r.resident for r in group) * view.page_size)
+        for kind, group in (
+            (kind, list(members)) for kind, members in groupby(sorted(view.regions, key=_kind_of), key=_kind_of)
+        )
+    }
+    return [(kind, found[kind]) for kind in order if kind in found]
+
+
+def _kind_of(region: Region) -> str:
+    return region.kind
+
+
+def _regions_described(rows: list[tuple[str, tuple[int, int]]]) -> str:
+    return "; ".join(f"{NAMES[kind]}: {format_size(there)} of {format_size(size)}" for kind, (size, there) in rows)
 
 
 def moving_break(view: AddressSpaceView, before: AddressSpaceView | None = None) -> str:
-    """The heap from its start to the break, with the break's old place when it has moved."""
-    sheet = Canvas(640, 120, f"The break of process {view.pid}", f"The break is at {view.brk_end:#x}")
-    old = before.brk_end if before else view.brk_end
-    span = max(view.brk_end, old, view.brk_start + 1) - view.brk_start
-    scale = 480 / span
-    width = max((view.brk_end - view.brk_start) * scale, 2)
-    sheet.box(20, 40, width, 30, "heap", f"{view.brk_start:#x}-{view.brk_end:#x}", changed=old != view.brk_end)
-    if old > view.brk_end:
+    """The heap from its start to the break; where it has moved, what came (framed) or went (dashed) beside it."""
+    start, now = view.brk_start, view.brk_end
+    old = before.brk_end if before else now
+    sheet = Canvas(680, 124, f"The break of process {view.pid}", _break_described(view, old))
+    scale = 520 / (max(now, old, start + 1) - start)
+    here, was = 20 + (now - start) * scale, 20 + (old - start) * scale
+    sheet.box(20, 42, max(min(here, was) - 20, 1), 30, "heap", f"{start:#x}-{min(now, old):#x}")
+    sheet.fit(20, 61, min(here, was) - 20, format_size(min(now, old) - start))
+    if old != now:
+        come = now > old
         sheet.box(
-            20 + (view.brk_end - view.brk_start) * scale, 40, (old - view.brk_end) * scale, 30, "gap", "given back"
+            min(here, was), 42, abs(here - was), 30, "heap" if come else "gap", "new" if come else "given back", come
         )
-    here = 20 + (view.brk_end - view.brk_start) * scale
-    sheet.arrow(here, 104, here, 74)
-    sheet.say(here + 6, 104, f"break {view.brk_end:#x}", mono=True, size=10)
-    sheet.say(20, 34, f"start {view.brk_start:#x}", mono=True, size=10, faint=True)
-    if old != view.brk_end:
-        was = 20 + (old - view.brk_start) * scale
-        sheet.line(was, 36, was, 76)
-        sheet.say(was, 88, f"was {old:#x} ({format_size(abs(view.brk_end - old))})", mono=True, size=10, faint=True,
-                  anchor="middle" if was < 420 else "end")  # fmt: skip
+        sheet.fit(
+            min(here, was), 61, abs(here - was), f"{'+' if come else '−'}{format_size(abs(now - old))}", weight="600"
+        )
+        sheet.line(was, 36, was, 84, faint=True)
+        sheet.say(
+            max(was, 140),
+            96,
+            f"it was {old:#x}",
+            mono=True,
+            size=10,
+            faint=True,
+            anchor="middle" if was < 540 else "end",
+        )
+    sheet.say(20, 36, f"start {start:#x}", mono=True, size=10, faint=True)
+    label = f"break {now:#x}"
+    sheet.arrow(here, 106, here, 76)
+    right = here + 6 + text_width(label, 10, True) < 676
+    sheet.say(here + 6 if right else here - 6, 112, label, mono=True, size=10, anchor="start" if right else "end")
     return sheet.svg()
+
+
+def _break_described(view: AddressSpaceView, old: int) -> str:
+    way = "" if old == view.brk_end else f"; it was at {old:#x}"
+    return f"The heap begins at {view.brk_start:#x}; the break is at {view.brk_end:#x}{way}"

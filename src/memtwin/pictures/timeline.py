@@ -1,38 +1,61 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Figures over time: resident memory of one or more replays, with the events worth a mark."""
+"""Over time: figures such as resident memory, with the events worth a mark; and events alone, one lane a kind."""
 
 from __future__ import annotations
 
-from memtwin.pictures.canvas import Canvas
+from memtwin.pictures.canvas import Canvas, text_width
 from memtwin.units import format_size
-from memtwin.views import TimelineView
+from memtwin.views import Event, EventsView, TimelineView
 
-_WIDTH, _HEIGHT, _LEFT, _TOP = 760, 220, 90, 34
+_WIDTH, _HEIGHT, _LEFT, _TOP = 760, 220, 90, 46
 _KINDS = ("live", "swapped", "fastbin", "mmapped")  # of the series, in turn
+_LANES = ("live", "swapped", "fastbin", "mmapped", "bin", "tcache", "padding")  # of the kinds of events, in turn
+MOST_EVENTS = 2000
+
+Series = tuple[tuple[float, float], ...]
 
 
-def timeline(view: TimelineView) -> str:
-    """One step line a series; the vertical axis begins at 0."""
+def timeline(view: TimelineView, before: TimelineView | None = None) -> str:
+    """One step line a series; the vertical axis begins at 0. `before` is not compared: time has its own axis."""
     points = [point for series in view.series.values() for point in series]
     last = max((time for time, _ in points), default=1) or 1
     most = max((size for _, size in points), default=1) or 1
     sheet = Canvas(_LEFT + _WIDTH + 30, _TOP + _HEIGHT + 56, "Memory over time", _described(view))
     for part in range(5):
         y = _TOP + _HEIGHT * (1 - part / 4)
-        sheet.line(_LEFT, y, _LEFT + _WIDTH, y)
+        sheet.line(_LEFT, y, _LEFT + _WIDTH, y, faint=part > 0)
         sheet.say(_LEFT - 6, y + 4, format_size(int(most * part / 4)), size=10, anchor="end", faint=True)
+    _marks(sheet, view.events, last)
     for kind, series in zip(_KINDS, view.series.values(), strict=False):
-        for (start, size), (end, _) in zip(series, [*series[1:], (last, 0.0)], strict=True):
-            tall = _HEIGHT * size / most
-            sheet.box(_LEFT + _WIDTH * start / last, _TOP + _HEIGHT - tall, _WIDTH * (end - start) / last, 2.5, kind,
-                      f"{start:g} {view.unit}: {format_size(int(size))}")  # fmt: skip
-    for event in view.events:
-        x = _LEFT + _WIDTH * event.step / last
-        sheet.line(x, _TOP, x, _TOP + _HEIGHT)
-        sheet.say(x + 2, _TOP + 10, event.kind, size=9, faint=True)
+        _steps(sheet, series, kind, view.unit, _WIDTH / last, _HEIGHT / most, last)
     sheet.say(_LEFT + _WIDTH, _TOP + _HEIGHT + 16, f"{last:g} {view.unit}", size=10, anchor="end", faint=True)
     sheet.legend(_LEFT, _TOP + _HEIGHT + 40, dict(zip(_KINDS, view.series, strict=False)))
     return sheet.svg()
+
+
+def _steps(sheet: Canvas, series: Series, kind: str, unit: str, wide: float, high: float, last: float) -> None:
+    bottom = _TOP + _HEIGHT
+    previous = None
+    for (start, size), (end, _) in zip(series, [*series[1:], (last, 0.0)], strict=True):
+        x, y = _LEFT + wide * start, bottom - high * size
+        hover = f"{start:g} {unit}: {format_size(int(size))}"
+        sheet.box(x, y - 1.5, wide * (end - start) + 1.5, 3, kind, hover)
+        if previous is not None and abs(previous - y) > 2:
+            sheet.box(x - 1.5, min(previous, y), 3, abs(previous - y), kind, hover)
+        previous = y
+
+
+def _marks(sheet: Canvas, events: tuple[Event, ...], last: float) -> None:
+    """A dotted line for each event; its name where it does not run into the one before."""
+    end = float("-inf")
+    for event in events:
+        x = _LEFT + _WIDTH * event.step / last
+        sheet.line(x, _TOP - 4, x, _TOP + _HEIGHT, faint=True)
+        wide = text_width(event.kind, 9)
+        left = min(x - wide / 2, _LEFT + _WIDTH + 24 - wide)
+        if left > end:
+            sheet.say(left, _TOP - 8, event.kind, size=9, faint=True)
+            end = left + wide + 6
 
 
 def _described(view: TimelineView) -> str:
@@ -40,3 +63,29 @@ def _described(view: TimelineView) -> str:
         f"{name}: at most {format_size(int(max((size for _, size in series), default=0)))}"
         for name, series in view.series.items()
     )
+
+
+def events(view: EventsView, before: EventsView | None = None) -> str:
+    """Each event a mark at its step, in the lane of its kind; hovering tells its sentence. Events that `before` did
+    not have yet are framed."""
+    shown = view.events[:MOST_EVENTS]
+    kinds = list(dict.fromkeys(event.kind for event in shown))
+    counts = {kind: sum(event.kind == kind for event in view.events) for kind in kinds}
+    last = max((event.step for event in shown), default=0) or 1
+    sheet = Canvas(_LEFT + _WIDTH + 90, 62 + 26 * max(len(kinds), 1), f"{len(view.events)} events",
+                   "; ".join(f"{kind}: {count}" for kind, count in counts.items()))  # fmt: skip
+    known = set(before.events) if before else None
+    for row, kind in enumerate(kinds):
+        y = 34 + 26 * row
+        sheet.say(_LEFT + 26, y + 13, kind, size=10, anchor="end")
+        sheet.line(_LEFT + 34, y + 10, _LEFT + _WIDTH + 40, y + 10, faint=True)
+        sheet.say(_LEFT + _WIDTH + 50, y + 13, str(counts[kind]), size=10, mono=True)
+        for event in shown:
+            if event.kind == kind:
+                x = _LEFT + 36 + (_WIDTH - 4) * event.step / last
+                new = known is not None and event not in known
+                sheet.box(x - 3, y + 2, 6, 16, _LANES[row % len(_LANES)], f"step {event.step}: {event.sentence}", new)
+    if not kinds:
+        sheet.say(20, 50, "Nothing has happened yet.", faint=True)
+    sheet.say(_LEFT + _WIDTH + 40, 52 + 26 * max(len(kinds), 1), f"step {last}", size=9, anchor="end", faint=True)
+    return sheet.svg()

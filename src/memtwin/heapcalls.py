@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The C library's allocator as a C program calls it: names, order of arguments and results are the manual's."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from memtwin.calls import Calls
+from memtwin.errors import UserError
+from memtwin.libc.malloc import Malloc
+
+WORD = 2**64 - 1
+
+
+class HeapCalls(Calls):
+    """malloc(3) and its family on the twin. What glibc notices and aborts for raises Aborted with its message."""
+
+    libc: Malloc
+
+    @abstractmethod
+    def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """Make one call as the process."""
+
+    def _libc(self, call: Callable[..., int | None], *arguments: int) -> int:
+        return int(self._do(call, *(integer(argument) & WORD for argument in arguments)) or 0)
+
+    def malloc(self, size: int) -> int:
+        """malloc(3) of `size` bytes: a pointer, or 0 with errno ENOMEM. The bytes are whatever they were."""
+        return self._libc(self.libc.malloc, size)
+
+    def calloc(self, count: int, size: int) -> int:
+        """calloc(3): `count` times `size` bytes of zeros; 0 with errno ENOMEM, also when the product overflows."""
+        return self._libc(self.libc.calloc, count, size)
+
+    def realloc(self, pointer: int, size: int) -> int:
+        """realloc(3): the block's new place; of 0 is malloc, to 0 is free and returns 0. 0 with ENOMEM: it stays."""
+        return self._libc(self.libc.realloc, pointer, size)
+
+    def reallocarray(self, pointer: int, count: int, size: int) -> int:
+        """reallocarray(3): realloc to `count` times `size` bytes; 0 with errno ENOMEM when the product overflows."""
+        return self._libc(self.libc.reallocarray, pointer, count, size)
+
+    def free(self, pointer: int) -> None:
+        """free(3); of 0 does nothing. Aborted: a pointer that malloc did not give, or one freed twice."""
+        self._libc(self.libc.free, pointer)
+
+    def memalign(self, alignment: int, size: int) -> int:
+        """memalign(3): a pointer that is a multiple of `alignment`, or 0 with errno EINVAL or ENOMEM."""
+        return self._libc(self.libc.memalign, alignment, size)
+
+    def posix_memalign(self, memptr: int, alignment: int, size: int) -> int:
+        """posix_memalign(3): 0, EINVAL or ENOMEM; the block's address is stored at `memptr`."""
+        pointer = self._libc(self.libc.posix_memalign, alignment, size)
+        error, self.errno = self.errno, 0
+        if pointer == 0:
+            return error
+        with self._together():
+            self.pointer[memptr] = pointer
+        return 0
+
+    def aligned_alloc(self, alignment: int, size: int) -> int:
+        """aligned_alloc(3): as memalign; since glibc 2.38 EINVAL when `alignment` is no power of two."""
+        return self._libc(self.libc.aligned_alloc, alignment, size)
+
+    def valloc(self, size: int) -> int:
+        """valloc(3): a pointer at the start of a page."""
+        return self._libc(self.libc.valloc, size)
+
+    def pvalloc(self, size: int) -> int:
+        """pvalloc(3): whole pages."""
+        return self._libc(self.libc.pvalloc, size)
+
+    def malloc_usable_size(self, pointer: int) -> int:
+        """malloc_usable_size(3): bytes that may be used, at least those asked for; 0 for 0."""
+        return self._libc(self.libc.malloc_usable_size, pointer)
+
+    def malloc_trim(self, pad: int = 0) -> int:
+        """malloc_trim(3): give back what can be given, all but `pad` bytes at the top; 1 when anything was, else 0."""
+        return self._libc(self.libc.malloc_trim, pad)
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        """mallopt(3): M_* of malloc.h (memtwin.constants); 1, or 0 when glibc refuses the value."""
+        return int(self._do(self.libc.mallopt, int32(parameter), int32(value)))
+
+
+def integer(value: Any) -> int:
+    """`value`, when it is an integer. UserError."""
+    if not isinstance(value, int):
+        raise UserError(f"{value!r} is no integer")
+    return value
+
+
+def int32(value: Any) -> int:
+    """An int argument as C sees it: the low 32 bits, signed."""
+    return (integer(value) + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
+
+
+def int64(value: Any) -> int:
+    """A long argument as C sees it."""
+    return (integer(value) + (1 << 63) & WORD) - (1 << 63)

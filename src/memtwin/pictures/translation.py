@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""From an address to a frame: the walk through the page table, and the buffer that spares it."""
+
+from __future__ import annotations
+
+from memtwin.pictures.canvas import Canvas, hex_short
+from memtwin.views import TlbView, WalkView
+
+_STEP, _WIDE = 136, 116
+MOST_SETS = 32
+
+
+def table_walk(view: WalkView, before: WalkView | None = None) -> str:
+    """One address taken apart: its bits, an index for each level of the page table, the entry found there, the offset
+    in the page. Entries that changed since `before` are framed."""
+    count = len(view.levels)
+    sheet = Canvas(_STEP * (count + 1) + 30, 212, f"Translating {view.address:#x}", _walk_described(view))
+    old = {level.name: level.entry for level in before.levels} if before else None
+    low = view.offset_bits
+    widths = _index_bits(view)
+    top = low + sum(widths)
+    for step, level in enumerate(view.levels):
+        x = 20 + _STEP * step
+        wide = widths[step]
+        sheet.say(x + _WIDE / 2, 42, f"bits {top - 1} to {top - wide}", size=9, anchor="middle", faint=True)
+        sheet.box(x, 48, _WIDE, 34, "zero", f"{level.name} index {level.index}")
+        sheet.say(x + _WIDE / 2, 62, f"{level.index:0{wide}b}", anchor="middle", size=9, mono=True)
+        sheet.say(x + _WIDE / 2, 76, f"{level.name}[{level.index}]", anchor="middle", size=11, mono=True)
+        changed = old is not None and old.get(level.name) != level.entry
+        sheet.box(x, 118, _WIDE, 32, "table" if level.present else "absent", f"entry {level.entry:#x}", changed)
+        found = f"entry {hex_short(level.entry)}" if level.present else "not present"
+        sheet.say(x + _WIDE / 2, 138, found, anchor="middle", size=10)
+        sheet.arrow(x + _WIDE / 2, 84, x + _WIDE / 2, 116)
+        if step:
+            sheet.arrow(x - 18, 134, x - 1, 134)
+        top -= wide
+    _arrival(sheet, view, 20 + _STEP * count)
+    sheet.say(20, 186, _walk_described(view), size=10, faint=True)
+    return sheet.svg()
+
+
+def _index_bits(view: WalkView) -> list[int]:
+    """Bits of each level's index: a table is a page of 8-byte entries; what ends early leaves its bits to the offset."""
+    return [view.offset_bits - 3] * len(view.levels)
+
+
+def _arrival(sheet: Canvas, view: WalkView, x: float) -> None:
+    sheet.say(x + _WIDE / 2, 42, f"bits {view.offset_bits - 1} to 0", size=9, anchor="middle", faint=True)
+    sheet.box(x, 48, _WIDE, 34, "zero", f"{view.offset_bits} bits")
+    sheet.say(x + _WIDE / 2, 70, f"offset {view.offset:#x}", anchor="middle", size=11, mono=True)
+    fault = view.frame is None
+    sheet.box(x, 118, _WIDE, 32, "absent" if fault else "anonymous", "page fault" if fault else f"frame {view.frame}")
+    sheet.say(
+        x + _WIDE / 2, 138, "page fault" if fault else f"frame {view.frame}", anchor="middle", size=11, weight="600"
+    )
+    if not fault:
+        sheet.arrow(x - 18, 134, x - 1, 134)
+        sheet.arrow(x + _WIDE / 2, 84, x + _WIDE / 2, 116)
+
+
+def _walk_described(view: WalkView) -> str:
+    steps = ", ".join(f"{level.name}[{level.index}]" for level in view.levels)
+    end = (
+        "to no frame: an access is a page fault" if view.frame is None else f"to frame {view.frame}, byte {view.offset}"
+    )
+    return f"{steps} leads {end}."
+
+
+def tlb(view: TlbView, before: TlbView | None = None) -> str:
+    """The translation look-aside buffer: sets from top to bottom, ways from left to right, most recent first. Entries
+    that were not there at `before` are framed."""
+    shown = view.sets[:MOST_SETS]
+    asked = view.hits + view.misses
+    share = f" ({100 * view.hits / asked:.0f} % hits)" if asked else ""
+    title = f"TLB: {view.hits} hits, {view.misses} misses{share}"
+    sheet = Canvas(max(90 + 150 * view.ways, 320), 46 + 22 * len(shown), title)
+    for row, entries in enumerate(shown):
+        y = 34 + 22 * row
+        known = set(before.sets[row]) if before and row < len(before.sets) else None
+        sheet.say(60, y + 13, f"set {row}", size=10, anchor="end", faint=True)
+        for way in range(view.ways):
+            entry = entries[way] if way < len(entries) else None
+            changed = entry is not None and known is not None and entry not in known
+            sheet.box(70 + 150 * way, y, 144, 18, "table" if entry else "absent", "" if entry else "empty", changed)
+            if entry:
+                sheet.fit(70 + 150 * way, y + 13, 144, f"{entry[0]:#x} → {entry[1]}", mono=True)
+    return sheet.svg()
