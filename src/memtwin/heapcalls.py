@@ -12,6 +12,7 @@ from memtwin.errors import UserError
 from memtwin.libc.malloc import Malloc
 
 WORD = 2**64 - 1
+_ENOMEM = 12
 
 
 class HeapCalls(Calls):
@@ -53,8 +54,9 @@ class HeapCalls(Calls):
     def posix_memalign(self, memptr: int, alignment: int, size: int) -> int:
         """posix_memalign(3): 0, EINVAL or ENOMEM; the block's address is stored at `memptr`."""
         pointer = self._libc(self.libc.posix_memalign, alignment, size)
-        error, self.errno = self.errno, 0
         if pointer == 0:
+            error = self.errno
+            self.errno = error if error == _ENOMEM else 0  # glibc's own memalign has set it
             return error
         with self._together():
             self.pointer[memptr] = pointer

@@ -113,12 +113,13 @@ class Process(ThreadCalls):
     def _die(self, death: Killed) -> None:
         """The process is gone: its memory goes back to the machine."""
         self.ended = death
-        self.space.release_all()
+        for vma in self.space.vmas():
+            self.space.sys_munmap(vma.start, vma.end - vma.start)
         self.machine.processes.pop(self.pid, None)
 
     def _leave(self, death: Exited) -> NoReturn:
-        self._do(lambda: None)
-        self._die(death)
+        if self.ended is None:
+            self._die(death)
         raise death
 
     # The program's own accesses.

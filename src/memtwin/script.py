@@ -116,7 +116,8 @@ class Step:
     """One call that was made.
 
     line: 1-based; process: the name it was called on, "" for the first; name, arguments: as called, evaluated;
-    result: what it returned, None after an error; error: None, or what ended the process or was wrong with the call.
+    result: what it returned, None after an error; error: None, or what ended the process or was wrong with the call;
+    errno, minflt, majflt: of the process after it.
     """
 
     line: int
@@ -126,6 +127,9 @@ class Step:
     keywords: dict[str, Any]
     result: Any
     error: Killed | UserError | None
+    errno: int = 0
+    minflt: int = 0
+    majflt: int = 0
 
     @property
     def text(self) -> str:
@@ -254,7 +258,8 @@ class _Run:
         if name == "write":  # "text" is bytes, as in C
             arguments = tuple(value.encode() if isinstance(value, str) else value for value in arguments)
         result, error = self.perform(process, name, arguments, keywords)
-        return Step(node.lineno, owner, name, arguments, keywords, result, error)
+        after = (getattr(process, count, 0) for count in ("errno", "minflt", "majflt"))
+        return Step(node.lineno, owner, name, arguments, keywords, result, error, *after)
 
     def perform(
         self, process: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]

@@ -43,13 +43,16 @@ class Against(StrEnum):
 
 def command(
     what: Annotated[
-        What,
+        str,
         typer.Argument(
             help="kernel: random memory operations on the twin and on the real kernel. "
-            "start: a program's layout after execve, and all its memory calls."
+            "start: a program's layout after execve, and all its memory calls. "
+            "FILE.py, or script FILE: the calls of a script, line by line."
         ),
     ],
-    program: Annotated[list[str] | None, typer.Argument(help="start: the program and its arguments, after --.")] = None,
+    program: Annotated[
+        list[str] | None, typer.Argument(help="start: the program and its arguments, after --; script: the file.")
+    ] = None,
     seed: Annotated[str, typer.Option(help="Any text; a random one when left out. The same seed, the same run.")] = "",
     ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
     script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
@@ -57,7 +60,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
-    if what is What.start:
+    if what == "script" or what.endswith(".py"):
+        sys.exit(_play_calls([what] if what.endswith(".py") else program or [], as_json))
+    if what not in list(What):
+        raise UserError(f"verify {what!r}: choose from {', '.join(What)}, script FILE, or FILE.py")
+    if what == What.start:
         sys.exit(_start(program or [], as_json))
     with Scene() as scene:
         host = Host(scene)
@@ -81,6 +88,15 @@ def _start(program: list[str], as_json: bool) -> int:
     report = verify_start(record_start([path, *program[1:]]))
     print(json.dumps(asdict(report)) if as_json else report)
     return 0 if report.equal else 1
+
+
+def _play_calls(files: list[str], as_json: bool) -> int:
+    """Play a script's calls on twin and host; the exit status."""
+    from memtwin.commands.verify_script import play
+
+    if len(files) != 1:
+        raise UserError("verify script: name one file, as in `memtwin verify script FILE`")
+    return play(Path(files[0]), as_json)
 
 
 def _play_script(session: Session, path: Path, as_json: bool) -> int:

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The same scripts on twin and host: the lessons agree in every value that can be equal, and a difference is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from memtwin.errors import UserError
+from memtwin.verify.script import _Keys, verify_script
+
+
+def test_signals_and_messages_are_compared() -> None:
+    report = verify_script("p = malloc(10)\nfree(p)\nfree(p)")
+    assert [line.differs for line in report.lines] == [(), (), ()]
+    assert report.lines[-1].twin == "signal 6: free(): double free detected in tcache 2"
+
+
+def test_keys_of_free_blocks_are_the_same_all_the_time() -> None:
+    keys = _Keys(0x1122334455667788)
+    ours = bytes(8) + keys.twin
+    assert keys.same(ours, bytes(8) + b"abcdefgh")
+    assert keys.same(ours, bytes(8) + b"abcdefgh")
+    assert not keys.same(ours, bytes(8) + b"another!")
+    assert not keys.same(b"short", b"longer")
+
+
+def test_a_mistake_in_the_script_is_told_with_its_line() -> None:
+    with pytest.raises(UserError, match="line 2"):
+        verify_script("p = malloc(1)\nsecret()")
