@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from memtwin.kernel.profile import KernelProfile
     from memtwin.machine import Machine
     from memtwin.process import Process
+    from memtwin.structs import layout
     from memtwin.threads import Thread
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "memtwin.kernel.profile": ("KernelProfile",),
     "memtwin.machine": ("Machine",),
     "memtwin.process": ("Process",),
+    "memtwin.structs": ("layout",),
     "memtwin.threads": ("Thread",),
 }  # fmt: skip
 _MODULES = ("constants", "host", "pictures")
@@ -66,6 +68,7 @@ __all__ = [
     "ValidationError",
     "constants",
     "host",
+    "layout",
     "pictures",
 ]  # fmt: skip
 

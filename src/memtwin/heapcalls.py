@@ -9,6 +9,7 @@ from typing import Any
 
 from memtwin.calls import Calls
 from memtwin.errors import UserError
+from memtwin.libc import stats
 from memtwin.libc.malloc import Malloc
 
 WORD = 2**64 - 1
@@ -85,6 +86,24 @@ class HeapCalls(Calls):
     def mallopt(self, parameter: int, value: int) -> int:
         """mallopt(3): M_* of malloc.h (memtwin.constants); 1, or 0 when glibc refuses the value."""
         return int(self._do(self.libc.mallopt, int32(parameter), int32(value)))
+
+    def mallinfo(self) -> dict[str, int]:
+        """mallinfo(3), field by field: bytes and counts in C's ints, which wrap beyond 2 GiB."""
+        found: dict[str, int] = self._do(stats.mallinfo, self.libc)
+        return found
+
+    def mallinfo2(self) -> dict[str, int]:
+        """mallinfo2(3), field by field: bytes and counts in size_t. Since glibc 2.33."""
+        found: dict[str, int] = self._do(stats.mallinfo2, self.libc)
+        return found
+
+    def malloc_stats(self) -> str:
+        """The text that malloc_stats(3) writes to standard error."""
+        return str(self._do(stats.malloc_stats, self.libc))
+
+    def malloc_info(self) -> str:
+        """The XML that malloc_info(3) writes."""
+        return str(self._do(stats.malloc_info, self.libc))
 
 
 def integer(value: Any) -> int:

@@ -126,9 +126,9 @@ def _word(view: WordView) -> Table:
 
 
 def _layout(view: LayoutView) -> Table:
-    members: list[tuple[int, int, str, str]] = [(m.offset, m.size, m.type, m.name) for m in view.members]
-    holes = [(offset, size, "", "(padding)") for offset, size in view.holes]
-    return _table(f"{view.name}: {view.size} bytes, alignment {view.alignment}", "offset> bytes> type member",
+    members: list[tuple[int, int, str]] = [(m.offset, m.size, m.declared) for m in view.members]
+    holes = [(offset, size, "(padding)") for offset, size in view.holes]
+    return _table(f"{view.name}: {view.size} bytes, alignment {view.alignment}", "offset> bytes> member",
                   sorted(members + holes))  # fmt: skip
 
 

@@ -286,11 +286,11 @@ class WordView(Drawn):
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a structure: declared type, offset and size in bytes; of a bit-field its bits from the lowest of the
-    structure on, else None."""
+    """A member of a structure: its declaration ("int x[3]"), offset and size in bytes; of a bit-field its bits from the
+    lowest of the structure on, else None."""
 
     name: str
-    type: str
+    declared: str
     offset: int
     size: int
     bits: tuple[int, int] | None = None  # (first bit of the structure, number of bits)

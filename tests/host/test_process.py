@@ -69,4 +69,14 @@ def test_failures_set_errno_as_c_does(process: Process) -> None:
 
 def test_the_calls_of_a_script_are_there() -> None:
     missing = [name for name in CALLS if not inspect.isfunction(getattr(Process, name, None))]
-    assert missing == ["thread"]
+    assert missing == []
+
+
+def test_a_thread_makes_the_same_calls(process: Process) -> None:
+    block = process.malloc(64)
+    thread = process.thread()
+    thread.write(block, b"shared")
+    assert process.read(block, 6) == b"shared"
+    assert thread.malloc(64) >> 40 == 0x7F
+    thread.exit()
+    assert process.open("/dev/zero") == 3 and process.memfd_create("file") == 4

@@ -76,11 +76,11 @@ STRUCT = LayoutView(
     24,
     8,
     (
-        Member("a", "char", 0, 1),
-        Member("d", "double", 8, 8),
-        Member("i", "int", 16, 4),
-        Member("low", "int", 20, 4, (160, 3)),
-        Member("high", "int", 20, 4, (163, 9)),
+        Member("a", "char a", 0, 1),
+        Member("d", "double d", 8, 8),
+        Member("i", "int i", 16, 4),
+        Member("low", "int low", 20, 4, (160, 3)),
+        Member("high", "int high", 20, 4, (163, 9)),
     ),
 )
 ORDERED = LayoutView(
@@ -88,10 +88,10 @@ ORDERED = LayoutView(
     104,
     8,
     (
-        Member("d", "double", 0, 8),
-        Member("i", "int", 8, 4),
-        Member("a", "char", 12, 1),
-        Member("long_name", "char[90]", 13, 90),
+        Member("d", "double d", 0, 8),
+        Member("i", "int i", 8, 4),
+        Member("a", "char a", 12, 1),
+        Member("long_name", "char long_name[90]", 13, 90),
     ),
 )
 EVENTS = EventsView(

@@ -236,7 +236,7 @@ static void serve(unsigned number) {
         uint32_t kind = in->kind;
         getrusage(RUSAGE_THREAD, &before);
         int64_t result = perform(in, length, socket_of(&message), out);
-        if (kind != THREAD && line != mine) {        // the child of a fork, which has answered already
+        if (kind == FORK && result == 0) {           // the child, which has answered already
             lines[number] = line;
             continue;
         }

@@ -25,7 +25,7 @@ from memtwin.kernel.frames import Frames
 
 if not cython.compiled:
     from memtwin.hostmem import load64, store16, store64
-    from memtwin.kernel.flags import FRAME_TABLE, NO_FRAME, PTE_HUGE
+    from memtwin.kernel.flags import FRAME_TABLE, NO_FRAME, PTE_HUGE, PTE_MAPPED
 
     TABLE_BITS = 0x27
 
@@ -191,6 +191,18 @@ class PageTable:
             elif entry:
                 lower = self.frames.storage + (entry >> self.page_shift << self.page_shift)
                 yield from self._entries_of(lower, level - 1, address)
+
+    def path(self, address: int) -> Iterator[tuple[int, bool]]:
+        """The entries that lead to `address`, the topmost first, each with whether it leads on; ends where it ends."""
+        shift = self.page_shift + self.bits * (self.levels - 1)
+        table = self.root
+        while True:
+            entry = load64(table + 8 * ((address >> shift) & ((1 << self.bits) - 1)))
+            yield entry, bool(entry & PTE_MAPPED)
+            if shift == self.page_shift or not entry & PTE_MAPPED or entry & PTE_HUGE:
+                return
+            table = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+            shift -= self.bits
 
     def table_frames(self) -> list[int]:
         """The PFNs of all tables, the topmost first."""

@@ -76,13 +76,13 @@ def layout(view: LayoutView, before: LayoutView | None = None) -> str:
 
 def _member(sheet: Canvas, member: Member, kind: str, changed: bool) -> None:
     if member.bits is None:
-        hover = f"{member.type} {member.name}: {member.size} bytes at {member.offset}"
+        hover = f"{member.declared}: {member.size} bytes at {member.offset}"
         _run(sheet, member.offset, member.size, kind, member.name, hover, changed)
         return
     first, count = member.bits
     x, y = 54 + first / 8 % _ROW_BYTES * _CELL, 46 + first // 8 // _ROW_BYTES * 34
     wide = min(count / 8 * _CELL, 54 + _ROW_BYTES * _CELL - x)
-    sheet.box(x, y, wide - 1, 28, kind, f"{member.type} {member.name}: {count} bits from bit {first} on", changed)
+    sheet.box(x, y, wide - 1, 28, kind, f"{member.declared}: {count} bits from bit {first} on", changed)
     sheet.fit(x, y + 18, wide, member.name, size=9)
 
 
@@ -100,6 +100,6 @@ def _run(sheet: Canvas, offset: int, size: int, kind: str, name: str, hover: str
 
 
 def _described(view: LayoutView) -> str:
-    members = ", ".join(f"{member.type} {member.name} at {member.offset}" for member in view.members)
+    members = ", ".join(f"{member.declared} at {member.offset}" for member in view.members)
     holes = ", ".join(f"{size} at {offset}" for offset, size in view.holes)
     return f"{members}; padding: {holes or 'none'}"
