@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Looking at a process without touching it: its regions, pages, translation and heap as views, and in words.
+"""Looking at a process without touching it: its regions, pages and translation as views; see heapview and explain.
 
 Everything is read from page tables and frames, never by an access of the process: nothing here causes a fault.
 """
@@ -7,19 +7,14 @@ Everything is read from page tables and frames, never by an access of the proces
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.vma import Vma
-from memtwin.units import format_size
 from memtwin.views import (
     AddressSpaceView,
-    Chunk,
-    FreeList,
-    HeapView,
     Page,
     PagesView,
     Region,
@@ -30,12 +25,7 @@ from memtwin.views import (
 if TYPE_CHECKING:
     from memtwin.process import Process
 
-MAX_CHUNKS = 20_000  # of a heap view
-MAX_LIST = 4_096  # chunks of one free list
-
 _ACCESSED = 0x20
-# glibc 2.36's malloc_state, see libc/state.py
-_FASTBINS, _TOP, _BINS, _NEXT = 16, 96, 112, 2160
 _LEVELS = {5: ("PGD", "P4D", "PUD", "PMD", "PTE"), 4: ("PGD", "PUD", "PMD", "PTE"), 3: ("PGD", "PMD", "PTE"),
            2: ("PGD", "PTE")}  # fmt: skip
 
@@ -165,115 +155,3 @@ def walk(process: Process, address: int) -> WalkView:
         if present and (number == tables.levels - 1 or entry & PTE_HUGE):
             frame = ((entry & (1 << 52) - 1) >> shift) + (address >> shift & (1 << at - shift) - 1)
     return WalkView(address, tuple(found), address & (1 << shift) - 1, shift, frame)
-
-
-# the heap
-
-
-def heap(process: Process, labels: Mapping[int, str] | None = None) -> HeapView:
-    """The main heap, chunk by chunk; labels: names for pointers, as a script has them."""
-    libc = process.libc
-    sight = Sight(process)
-    lists = tuple(_lists(process, sight))
-    listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
-    top = sight.word(libc.main_arena + _TOP)
-    start = process.space.brk_start
-    if libc.sbrk_base == 0 or not start <= top < process.space.brk_end:
-        return HeapView(start, process.space.brk_end, (), lists)
-    chunks = tuple(_chunks(sight, libc.sbrk_base + 15 & ~15, top, listed, labels or {}))
-    return HeapView(start, process.space.brk_end, chunks, lists)
-
-
-def _chunks(sight: Sight, at: int, top: int, listed: dict[int, str], labels: Mapping[int, str]) -> Iterator[Chunk]:
-    for _ in range(MAX_CHUNKS):
-        size = sight.word(at + 8) & ~7
-        if at == top:
-            yield Chunk(at, size, "top", label="top")
-            return
-        if size < 16 or at + size > top:
-            return  # damaged: what follows cannot be told apart
-        name = listed.get(at, "")
-        state = name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin" if name else "live"
-        yield Chunk(at, size, "fence" if size == 16 else state, name, labels.get(at + 16, ""))
-        at += size
-
-
-def _lists(process: Process, sight: Sight) -> Iterator[FreeList]:
-    libc = process.libc
-    if libc.tcache:
-        for index in range(64):
-            first = sight.word(libc.tcache + 128 + 8 * index)
-            if first:
-                yield FreeList(f"tcache {32 + 16 * index:#x}", tuple(_singly(sight, first, 0, libc.link_mask)))
-    for index in range(10):
-        first = sight.word(libc.main_arena + _FASTBINS + 8 * index)
-        if first:
-            yield FreeList(f"fastbin {32 + 16 * index:#x}", tuple(_singly(sight, first + 16, 16, libc.link_mask)))
-    for index in range(1, 127):
-        chunks = tuple(_doubly(sight, libc.main_arena + _BINS - 32 + 16 * index))
-        if chunks:
-            yield FreeList(_bin_name(index), chunks)
-
-
-def _singly(sight: Sight, pointer: int, header: int, mask: int) -> Iterator[int]:
-    """Chunk addresses along a mangled list from a user pointer on; the links themselves are to user pointers (header 0)
-    or to chunks (header 16). Ends where it is broken."""
-    for _ in range(MAX_LIST):
-        if pointer == 0 or pointer & 15:
-            return
-        yield pointer - 16
-        pointer = (pointer >> 12 & mask) ^ sight.word(pointer)
-        pointer += header if pointer else 0
-
-
-def _doubly(sight: Sight, head: int) -> Iterator[int]:
-    """Chunk addresses from a bin's first to its last."""
-    at = sight.word(head + 16)
-    for _ in range(MAX_LIST):
-        if at in (0, head):
-            return
-        yield at
-        at = sight.word(at + 16)
-
-
-def _bin_name(index: int) -> str:
-    return "unsorted" if index == 1 else f"small {16 * index:#x}" if index < 64 else f"large bin {index}"
-
-
-# in words
-
-
-def explain(process: Process, address: int) -> str:
-    """What lies at an address: its region, page, frame and chunk, each in a sentence."""
-    region = next((r for r in address_space(process).regions if r.start <= address < r.end), None)
-    if region is None:
-        return f"{address:#x}: nothing is mapped there; an access is a segmentation fault (code 1)."
-    said = [f"{address:#x} lies in {region.name or 'an anonymous mapping'} ({region.start:#x}-{region.end:#x}, "
-            f"{region.permissions}, {format_size(region.end - region.start)})."]  # fmt: skip
-    said.append(_of_page(process, address))
-    said += _of_chunk(process, address)
-    return " ".join(said)
-
-
-def _of_page(process: Process, address: int) -> str:
-    page = Sight(process).page_at(address)
-    return {
-        "absent": "Its page is not in memory: the next access is a page fault.",
-        "zero": "Its page is the zero page that all processes share: a write will get a frame of its own.",
-        "anonymous": f"Its page lies in frame {page.frame}, this process's own.",
-        "file": f"Its page lies in frame {page.frame}, which belongs to the file.",
-        "shared": f"Its page lies in frame {page.frame}, which others map too"
-        + ("." if page.writable else ": a write by this process may have to copy it."),
-        "swapped": f"Its page lies in swap slot {page.slot}: the next access is a major fault.",
-    }[page.state]
-
-
-def _of_chunk(process: Process, address: int) -> list[str]:
-    for chunk in heap(process).chunks:
-        if chunk.address <= address < chunk.address + chunk.size:
-            where = {"live": "in use", "top": "the top of the heap, which grows with the break"}.get(
-                chunk.state, f"free, on the list {chunk.list!r}"
-            )
-            part = "its header" if address < chunk.pointer else f"byte {address - chunk.pointer} of its block"
-            return [f"It is {part}: the chunk at {chunk.address:#x} of {chunk.size} bytes, {where}."]
-    return []

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from memtwin import observe
+from memtwin import explain, heapview, observe
 from memtwin.calls import MAX_AT_ONCE
 from memtwin.errors import Aborted, Exited, Killed, OutOfMemoryKilled, UserError
 from memtwin.heapcalls import WORD, integer
@@ -204,11 +204,15 @@ class Process(ThreadCalls):
 
     def heap(self, labels: Mapping[int, str] | None = None) -> HeapView:
         """The main heap, chunk by chunk, with its free lists. labels: names for pointers."""
-        return observe.heap(self, labels)
+        return heapview.heap(self, labels)
+
+    def heaps(self, labels: Mapping[int, str] | None = None) -> tuple[HeapView, ...]:
+        """All heaps: the main arena's, and those of threads' arenas."""
+        return heapview.heaps(self, labels)
 
     def explain(self, address: int) -> str:
         """What lies at an address, and why: its region, page, frame, chunk and free list, each in a sentence."""
-        return observe.explain(self, integer(address) & WORD)
+        return explain.explain(self, integer(address) & WORD)
 
     def mapped_frames(self) -> Iterator[tuple[int, int]]:
         """(address, frame) of every present page, from low to high."""

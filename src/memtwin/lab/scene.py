@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memtwin import observe, pictures, script
+from memtwin import heapview, observe, pictures, script
 from memtwin.errors import UserError
 from memtwin.machine import Machine
 from memtwin.process import Process
@@ -61,7 +61,7 @@ class Scene:
         if shown is not None:
             views["pages"] = tuple(observe.touched_pages(one) for one in living[:2])
             views["address space"] = observe.address_space(shown)
-            views["heap"] = observe.heap(shown, self.names)
+            views["heap"] = heapview.heap(shown, self.names)
         return views
 
     def show(self, position: int) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class Scene:
         living = [one for one in self.family if one.ended is None]
         if not living or not 0 <= address < 1 << 64:
             raise UserError(f"{key[:40]!r}: no process has such an address")
-        return observe.explain(living[-1], address)
+        return living[-1].explain(address)
 
     def _explain_frame(self, number: int) -> str:
         if not 0 <= number < self.machine.kernel.frames.total:

@@ -40,7 +40,7 @@ def table_walk(view: WalkView, before: WalkView | None = None) -> str:
 
 
 def _index_bits(view: WalkView) -> list[int]:
-    """Bits of each level's index: a table is a page of 8-byte entries; what ends early leaves its bits to the offset."""
+    """Bits of each level's index: a table is a page of 8-byte entries."""
     return [view.offset_bits - 3] * len(view.levels)
 
 

@@ -17,14 +17,13 @@ What cannot be equal, because the host draws it at random or counts it for the w
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
-
-import psutil
 
 from memtwin.errors import Aborted, Exited, MemoryFault, UserError
 from memtwin.host.libc_symbols import read_symbols
@@ -89,8 +88,8 @@ def twin_of(host: HostProcess) -> Process:
     UserError: the host's C library is not modelled.
     """
     release = _host_release()
-    machine = Machine(ram=_RAM, swap=psutil.swap_memory().total)
-    return machine.spawn(glibc=release, cpus=psutil.cpu_count() or 1, image=host_image(host))
+    machine = Machine(ram=_RAM, swap=_host_swap())
+    return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host))
 
 
 def host_image(host: HostProcess) -> Image:
@@ -106,6 +105,12 @@ def _libc_place(maps: str) -> tuple[Path, int]:
     if match is None:
         raise UserError("the host's process has no libc.so.6 mapped: its C library is not glibc")
     return Path(match[2]), int(match[1], 16)
+
+
+def _host_swap() -> int:
+    """Bytes of swap of this machine."""
+    match = re.search(r"^SwapTotal: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    return int(match[1]) << 10 if match else 0
 
 
 def _host_release() -> str:

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The heaps of a process as views: chunks in the order of their addresses, and the free lists that lead through them.
+
+Everything is read where glibc keeps it, in the simulated memory, through the page table: looking costs no fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from memtwin.observe import Sight
+from memtwin.views import Chunk, FreeList, HeapView
+
+if TYPE_CHECKING:
+    from memtwin.process import Process
+
+MAX_CHUNKS = 20_000  # of a view
+MAX_LIST = 4_096  # chunks of one free list
+MAX_ARENAS = 1_024
+MAX_MAPPED = 1 << 28  # bytes that a block's header is sought below an address
+
+# struct malloc_state, struct heap_info and tcache_perthread_struct of libc/state.pxd
+_FASTBINS, _TOP, _BINS, _NEXT, _STATE = 16, 96, 112, 2160, 2208
+_HEAP_PREV, _HEAP_SIZE, _HEAP_INFO = 8, 16, 48
+_TCACHE_ENTRIES, _TCACHE_LISTS = 128, 64
+_MMAPPED = 2
+
+
+def heap(process: Process, labels: Mapping[int, str] | None = None) -> HeapView:
+    """The main arena's heap. labels: names for pointers, as a script has them."""
+    return _main(process, Sight(process), labels or {})
+
+
+def heaps(process: Process, labels: Mapping[int, str] | None = None) -> tuple[HeapView, ...]:
+    """All heaps: the main arena's, then those of threads' arenas, each arena's newest first."""
+    sight = Sight(process)
+    found = [_main(process, sight, labels or {})]
+    for number, arena in enumerate(_arenas(process, sight), 1):
+        found += _of_arena(process, sight, arena, number, labels or {})
+    return tuple(found)
+
+
+def _arenas(process: Process, sight: Sight) -> Iterator[int]:
+    """The addresses of the arenas behind the main one, in the order of their ring."""
+    arena = sight.word(process.libc.main_arena + _NEXT)
+    for _ in range(MAX_ARENAS):
+        if arena in (0, process.libc.main_arena):
+            return
+        yield arena
+        arena = sight.word(arena + _NEXT)
+
+
+def _main(process: Process, sight: Sight, labels: Mapping[int, str]) -> HeapView:
+    libc = process.libc
+    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, libc.main_arena, libc.link_mask)])
+    start, end = process.space.brk_start, process.space.brk_end
+    top = sight.word(libc.main_arena + _TOP)
+    if libc.sbrk_base == 0 or not start <= top < end:
+        return HeapView(start, end, (), lists)
+    chunks = tuple(_chunks(sight, libc.sbrk_base + 15 & ~15, top, end, lists, labels))
+    return HeapView(start, end, chunks, lists)
+
+
+def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: Mapping[int, str]) -> Iterator[HeapView]:
+    """The heaps of a thread's arena, from the one that its top lies in down to the one that holds the arena."""
+    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, arena, process.libc.link_mask)])
+    top = sight.word(arena + _TOP)
+    at = top & -process.libc.heap_max
+    for _ in range(MAX_ARENAS):
+        end = at + sight.word(at + _HEAP_SIZE)
+        first = at + _HEAP_INFO
+        if at == arena & -process.libc.heap_max:
+            first = arena + _STATE + 15 & ~15
+        yield HeapView(at, end, tuple(_chunks(sight, first, top, end, lists, labels)), lists, f"thread {number}")
+        at = sight.word(at + _HEAP_PREV)
+        if at == 0:
+            return
+
+
+def _chunks(
+    sight: Sight, at: int, top: int, end: int, lists: tuple[FreeList, ...], labels: Mapping[int, str]
+) -> Iterator[Chunk]:
+    listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
+    for _ in range(MAX_CHUNKS):
+        size = sight.word(at + 8) & ~7
+        if at == top:
+            yield Chunk(at, size, "top", label="top")
+            return
+        if size < 16 or at + size > end:
+            return  # damaged, or the fence at the end of a full heap: what follows cannot be told apart
+        name = listed.get(at, "")
+        state = name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin" if name else "live"
+        yield Chunk(at, size, "fence" if size == 16 else state, name, labels.get(at + 16, ""))
+        at += size
+
+
+def mapped_chunk(process: Process, start: int, end: int, address: int) -> Chunk | None:
+    """The block with a mapping of its own that holds `address`, sought downwards from it in the region [start, end)."""
+    sight = Sight(process)
+    for at in range(address & -sight.page, max(start, address - MAX_MAPPED) - 1, -sight.page):
+        head = sight.word(at + 8)
+        size = head & ~7
+        if head & 7 == _MMAPPED and sight.word(at) == 0 and size % sight.page == 0 and address < at + size <= end:
+            return Chunk(at, size, "mmapped")
+    return None
+
+
+# Free lists.
+
+
+def _tcache_lists(process: Process, sight: Sight) -> Iterator[FreeList]:
+    """Those of the thread that called last."""
+    libc: Any = process.libc
+    if not libc.tcache:
+        return
+    for index in range(_TCACHE_LISTS):
+        first = sight.word(libc.tcache + _TCACHE_ENTRIES + 8 * index)
+        if first:
+            yield FreeList(f"tcache {32 + 16 * index:#x}", tuple(_singly(sight, first, 0, libc.link_mask)))
+
+
+def _arena_lists(sight: Sight, arena: int, mask: int) -> Iterator[FreeList]:
+    for index in range(10):
+        first = sight.word(arena + _FASTBINS + 8 * index)
+        if first:
+            yield FreeList(f"fastbin {32 + 16 * index:#x}", tuple(_singly(sight, first + 16, 16, mask)))
+    for index in range(1, 127):
+        chunks = tuple(_doubly(sight, arena + _BINS - 32 + 16 * index))
+        if chunks:
+            yield FreeList(_bin_name(index), chunks)
+
+
+def _singly(sight: Sight, pointer: int, header: int, mask: int) -> Iterator[int]:
+    """Chunk addresses along a mangled list from a user pointer on; the links themselves are to user pointers (header 0)
+    or to chunks (header 16). Ends where it is broken."""
+    for _ in range(MAX_LIST):
+        if pointer == 0 or pointer & 15:
+            return
+        yield pointer - 16
+        pointer = (pointer >> 12 & mask) ^ sight.word(pointer)
+        pointer += header if pointer else 0
+
+
+def _doubly(sight: Sight, head: int) -> Iterator[int]:
+    """Chunk addresses from a bin's first to its last."""
+    at = sight.word(head + 16)
+    for _ in range(MAX_LIST):
+        if at in (0, head):
+            return
+        yield at
+        at = sight.word(at + 16)
+
+
+def _bin_name(index: int) -> str:
+    return "unsorted" if index == 1 else f"small {16 * index:#x}" if index < 64 else f"large bin {index}"
