@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memtwin import Machine, UserError, host
-from memtwin.verify.script import twin_of
+from memtwin.verify.script import maps_differences, twin_of
 
 
 def play(p: Any) -> list[object]:
@@ -29,6 +29,7 @@ def test_threads_of_twin_and_host_agree() -> None:
     with host.Process() as real:
         twin = twin_of(real)
         assert play(twin) == play(real)
+        assert list(maps_differences(twin.maps(), real.maps())) == []
 
 
 def test_a_thread_that_ended_takes_no_calls() -> None:

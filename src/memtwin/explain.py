@@ -112,8 +112,9 @@ def _of_chunk(process: Process, region: Region, address: int) -> str:
     alone = mapped_chunk(process, region.start, region.end, address)
     if alone is None:
         return ""
-    return (f"It is {_part(alone, address)}: the chunk at {alone.address:#x} of {alone.size} bytes has a mapping of its "
-            "own, because it is not smaller than glibc's threshold; free gives it back at once.")  # fmt: skip
+    size = f"the chunk at {alone.address:#x} of {alone.size} bytes"
+    return (f"It is {_part(alone, address)}: {size} has a mapping of its own, because it is not smaller than glibc's "
+            "threshold; free gives it back at once.")  # fmt: skip
 
 
 def _chunk(process: Process, heap: HeapView, chunk: Chunk, address: int) -> str:

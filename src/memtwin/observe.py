@@ -10,6 +10,7 @@ import ctypes
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from memtwin.errors import UserError
 from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.vma import Vma
@@ -55,6 +56,8 @@ class Sight:
         self.shift: int = process.space.page_shift
         self.page: int = 1 << self.shift
         self.entries: dict[int, Mapped] = {}
+        if process.ended is not None:
+            return  # its page table is gone
         for address, entry, size in process.space.pages.entries():
             for at in range(address, address + size, self.page):
                 self.entries[at] = Mapped(address, entry, size)
@@ -144,6 +147,8 @@ def touched_pages(process: Process, most: int = 32) -> PagesView:
 
 def walk(process: Process, address: int) -> WalkView:
     """How the processor translates an address, table by table, down to the entry that ends it."""
+    if process.ended is not None:
+        raise UserError(f"process {process.pid} has ended: its page table is gone")
     tables = process.space.pages
     shift: int = process.space.page_shift
     bits = shift - 3

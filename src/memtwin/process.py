@@ -113,8 +113,7 @@ class Process(ThreadCalls):
     def _die(self, death: Killed) -> None:
         """The process is gone: its memory goes back to the machine."""
         self.ended = death
-        for vma in self.space.vmas():
-            self.space.sys_munmap(vma.start, vma.end - vma.start)
+        self.space.release_all()
         self.machine.processes.pop(self.pid, None)
 
     def _leave(self, death: Exited) -> NoReturn:

@@ -243,7 +243,10 @@ static void serve(unsigned number) {
         out->result = result;
         out->error = errno;
         faults(out);
-        if (kind == FORK) warm();
+        if (kind == FORK) {
+            out->minflt = out->majflt = 0;           // libc's own stack and data, which are kept resident
+            warm();
+        }
         send(mine, out, sizeof *out + out->length, 0);
         if (kind == RETURN) {
             close(mine);

@@ -23,6 +23,7 @@ if not cython.compiled:
         MAP_NORESERVE,
         MAP_PRIVATE,
         MAP_SHARED,
+        MAP_STACK,
         MAP_TYPE,
         PROT_EXEC,
         PROT_READ,
@@ -35,6 +36,7 @@ if not cython.compiled:
         VM_MAYREAD,
         VM_MAYSHARE,
         VM_MAYWRITE,
+        VM_NOHUGEPAGE,
         VM_NORESERVE,
         VM_PFNMAP,
         VM_SHARED,
@@ -87,6 +89,8 @@ def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any,
         return -EINVAL
     if flags & MAP_GROWSDOWN:
         bits |= VM_GROWSDOWN
+    if flags & MAP_STACK and mm.profile.stack_without_huge_pages:
+        bits |= VM_NOHUGEPAGE
     if flags & MAP_NORESERVE:
         bits |= VM_NORESERVE
     elif bits & VM_WRITE and not bits & VM_SHARED:

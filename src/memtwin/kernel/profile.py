@@ -56,6 +56,14 @@ class KernelProfile:
         """
         return "none" if self.release < (6, 7) else "all" if self.release < (6, 13) else "multiple"
 
+    @property
+    def stack_without_huge_pages(self) -> bool:
+        """Whether MAP_STACK means VM_NOHUGEPAGE, so that a thread's stack stays apart from other mappings.
+
+        Linux c4608d1bf7c6 ("mm: mmap: map MAP_STACK to VM_NOHUGEPAGE", 6.7).
+        """
+        return self.release >= (6, 7)
+
 
 PROFILES = {
     profile.name: profile

@@ -177,7 +177,8 @@ def _page_changes(before: tuple[PagesView, ...], now: tuple[PagesView, ...]) -> 
 
 
 _FIRST = {"zero": "a read found the zero page", "anonymous": "the first write got a frame of zeros",
-          "file": "found in the file's pages", "shared": "shares a page with others", "swapped": "was swapped out"}  # fmt: skip
+          "file": "found in the file's pages", "shared": "shares a page with others",
+          "swapped": "was swapped out"}  # fmt: skip
 
 
 def _at(frame: int | None) -> str:

@@ -78,7 +78,7 @@ def verify_script(source: str) -> Report:
         for one, other in zip_longest(parsed.run(twin), parsed.run(host)):
             report.lines.append(_compare(one, other, keys))
         if twin.ended is None:
-            report.maps_differ = tuple(_maps_differences(twin.maps(), host.maps()))
+            report.maps_differ = tuple(maps_differences(twin.maps(), host.maps()))
     return report
 
 
@@ -194,7 +194,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 72 else text[:69] + "..."
 
 
-def _maps_differences(twin: str, host: str) -> Iterator[str]:
+def maps_differences(twin: str, host: str) -> Iterator[str]:
     """Lines of maps without devices and inodes that only one side has."""
     ours, theirs = _maps_lines(twin), _maps_lines(host)
     yield from (f"twin only: {line}" for line in ours if line not in theirs)
