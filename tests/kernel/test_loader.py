@@ -26,7 +26,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded(path: str, argv: Sequence[str] | None = None, env: Mapping[str, str] = ENV) -> tuple[AddressSpace, Program]:
-    space = AddressSpace(Machine())
+    space = AddressSpace(Machine(), window_bits=32)
     return space, load_program(space, path, argv, env)
 
 

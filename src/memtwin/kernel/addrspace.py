@@ -25,12 +25,17 @@ if not cython.compiled:
         PTE_ZERO,
         TOUCHED,
         VM_ACCOUNT,
+        VM_DONTDUMP,
+        VM_DONTEXPAND,
         VM_GROWSDOWN,
+        VM_IO,
         VM_MAYEXEC,
         VM_MAYREAD,
         VM_MAYSHARE,
         VM_MAYWRITE,
         VM_NOHUGEPAGE,
+        VM_PFNMAP,
+        VM_READ,
         VM_SHARED,
         VM_WRITE,
     )
@@ -96,6 +101,10 @@ class AddressSpace(Mm):
         if label == "[stack]":
             bits |= VM_GROWSDOWN
             self.start_stack = end - 1
+        elif label in ("[vvar]", "[vvar_vclock]"):
+            bits = VM_READ | VM_MAYREAD | VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP
+        elif label == "[vdso]":
+            bits |= VM_DONTEXPAND
         anonymous = label is None or label in ("[heap]", "[stack]") or label.startswith("[anon")
         vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, None, self)
         vma.file = None if anonymous else self.machine.label_file(label)

@@ -20,6 +20,7 @@ block joins its buddy while that is free too. Linux's per-CPU lists in front of 
 
 from __future__ import annotations
 
+import gc
 import itertools
 from typing import Any
 
@@ -56,6 +57,9 @@ class Frames:
         self.total = ram >> page_shift
         self.storage = self.mapped_at = 0
         self.storage = reserve(self.total << page_shift)
+        if not self.storage:  # twins that are garbage but refer to each other may still hold theirs
+            gc.collect()
+            self.storage = reserve(self.total << page_shift)
         self.mapped_at = reserve(self.total * 40) if self.storage else 0
         if not self.mapped_at:
             if self.storage:

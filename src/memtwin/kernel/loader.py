@@ -25,10 +25,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from memtwin.errors import ExecError, MemoryFault
+from memtwin.errors import BusError, ExecError, MemoryFault
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.elf import Image, Segment, read_image, read_interpreter
 from memtwin.kernel.flags import (
+    BUS_ADRERR,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -62,11 +63,12 @@ class Program:
 
 
 class ProgramFile:
-    """A file of the host that a program maps. identity: its device and inode as maps shows them."""
+    """A file of the host that a program maps. size: in bytes; identity: its device and inode as maps shows them."""
 
     def __init__(self, path: str) -> None:
         status = os.stat(path)
         self.path = path
+        self.size = status.st_size
         self.identity = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino}"
 
 
@@ -244,7 +246,7 @@ class _Loader:
             zero_start = mapped + into_page + part.file_bytes
             zero_end = mapped + into_page + part.memory_bytes
             if part.memory_bytes > part.file_bytes:
-                self.clear_tail(zero_start, part)
+                self.clear_tail(image, zero_start, part)
         if part.memory_bytes > part.file_bytes:
             self.map_zeros(self.up(zero_start), self.up(zero_end), part.prot & PROT_EXEC)
         return mapped
@@ -268,10 +270,14 @@ class _Loader:
             self.space.vm_munmap(found + size, (whole - size) & _WORD)
         return found
 
-    def clear_tail(self, address: int, part: Segment) -> None:
+    def clear_tail(self, image: Image, address: int, part: Segment) -> None:
         """Zero the rest of the last file page; that this cannot be in a read-only segment is no error (padzero)."""
         count = -address & (self.page - 1)
+        if count == 0:
+            return
         try:
+            if self.down(part.offset + part.file_bytes) >= self.open_file(image.path).size:
+                raise BusError(address, "write", BUS_ADRERR, "the page lies past the end of the file")
             self.space.write(address, bytes(count))
         except MemoryFault:
             if part.prot & PROT_WRITE:

@@ -32,7 +32,7 @@ cdef class Mm(Memory):
     cdef readonly bint reclaims_tables
     cdef readonly uint64_t brk_start, brk_end
     cdef readonly int64_t min_flt, maj_flt
-    cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages
+    cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages, peak_vm
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
     cdef readonly uint64_t zero_pfn, def_flags
 
@@ -46,6 +46,7 @@ cdef class Mm(Memory):
     cdef void drop(self, Vma vma)
     cdef void set_borders(self, Vma vma, uint64_t start, uint64_t end)
     cdef uint64_t slot(self, uint64_t address) noexcept
+    cdef void note_peak(self) noexcept
     cdef void zap(self, uint64_t start, uint64_t end) noexcept
     cdef void zap_table(self, uint64_t table, uint64_t start, uint64_t end) noexcept
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept

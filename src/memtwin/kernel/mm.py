@@ -53,6 +53,7 @@ class Mm(Memory):
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
     swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
+    peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
     new mapping gets, after mlockall.
     """
@@ -78,7 +79,7 @@ class Mm(Memory):
         self.start_code = self.end_code = self.start_stack = 0
         self.brk_start = self.brk_end = 0
         self.min_flt = self.maj_flt = 0
-        self.anon_pages = self.file_pages = self.shmem_pages = self.swap_pages = self.peak_pages = 0
+        self.anon_pages = self.file_pages = self.shmem_pages = self.swap_pages = self.peak_pages = self.peak_vm = 0
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
 
     def __del__(self) -> None:
@@ -114,6 +115,8 @@ class Mm(Memory):
 
     def account(self, flags: int, pages: int) -> None:
         """Count `pages` more (or, negative, fewer) of a VMA with these flags (vm_stat_account)."""
+        if pages < 0 and self.total_vm > self.peak_vm:
+            self.peak_vm = self.total_vm
         self.total_vm += pages
         if flags & (VM_EXEC | VM_WRITE | VM_GROWSDOWN) == VM_EXEC:
             self.exec_vm += pages
@@ -157,8 +160,15 @@ class Mm(Memory):
         """Host address of the permission byte of the page at `address`."""
         return self.permissions + ((address & self.mask) >> self.page_shift)
 
+    def note_peak(self) -> None:
+        """Resident pages are about to become fewer: remember how many there were (update_hiwater_rss)."""
+        resident = self.anon_pages + self.file_pages + self.shmem_pages
+        if resident > self.peak_pages:
+            self.peak_pages = resident
+
     def zap(self, start: int, end: int) -> None:
         """Unmap every page of [start, end): frames that nobody else has are free, swap slots too."""
+        self.note_peak()
         at = start
         while at < end:
             table = self.pages.find(at)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""/proc/PID of the twin: the texts as the kernel writes them (fs/proc/task_mmu.c, fs/proc/task_nommu.c is not ours).
+"""/proc/PID/maps of the twin, as the kernel writes it (fs/proc/task_mmu.c): one line a VMA, its name at column 73.
 
-maps: one line a VMA, its name at column 73; smaps, smaps_rollup, status, statm and pagemap follow.
+Its sisters are smaps.py (smaps, smaps_rollup) and status.py (status, statm, pagemap).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.flags import VM_EXEC, VM_MAYSHARE, VM_READ, VM_WRITE
 from memtwin.kernel.vma import Vma
 
-_NAME_COLUMN = 73
+NAME_COLUMN = 73
 _LETTERS = [
     "".join(letter if bits & bit else "-" for bit, letter in ((VM_READ, "r"), (VM_WRITE, "w"), (VM_EXEC, "x")))
     for bits in range(8)
@@ -30,7 +30,7 @@ def maps_line(space: AddressSpace, vma: Vma) -> str:
     offset, identity = file_place(vma)
     head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {identity} "
     name = vma_name(space, vma)
-    return f"{head:<{_NAME_COLUMN}}{name}" if name else head
+    return f"{head:<{NAME_COLUMN}}{name}" if name else head
 
 
 def file_place(vma: Vma) -> tuple[int, str]:

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from memtwin.errors import MemoryFault
 from memtwin.host.stage import Facts
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
+from memtwin.kernel.smaps import smaps
+from memtwin.kernel.status import pagemap, status
 from memtwin.verify.host import Start
 from memtwin.verify.layout import spans
-from memtwin.verify.observation import Observation
+from memtwin.verify.observation import Observation, Pages, observe
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
 
 PAGE = 4096
@@ -63,13 +65,31 @@ class KernelTwin:
 
     def observe(self) -> Observation:
         """What is to be seen of all living processes."""
-        raise NotImplementedError
+        assert self._facts is not None
+        return observe(self._facts, {process: _TwinPages(space) for process, space in self.spaces.items()})
 
     def validate(self) -> None:
         """Check all structures of the twin."""
 
     def finish(self) -> None:
         """Nothing to do before the host plays."""
+
+
+class _TwinPages(Pages):
+    def __init__(self, space: AddressSpace) -> None:
+        self.space = space
+
+    def smaps(self) -> bytes:
+        return smaps(self.space).encode()
+
+    def status(self) -> str:
+        return status(self.space)
+
+    def pagemap(self, start: int, pages: int) -> Sequence[int]:
+        return pagemap(self.space, start, pages)
+
+    def map_count(self, pfn: int) -> int:
+        return 0 if pfn == self.space.zero_pfn else int(self.space.frames.state(pfn)["mapped"])
 
 
 def _restore(space: AddressSpace, line: bytes) -> None:
