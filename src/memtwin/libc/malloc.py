@@ -491,8 +491,11 @@ class Malloc(State):
         return child
 
     def adopt(self, other: Malloc) -> None:
-        """Take over everything that glibc keeps outside the memory that was forked."""
-        self.started, self.single, self.errno, self.curbrk = other.started, True, other.errno, other.curbrk
+        """Take over everything that glibc keeps outside the memory that was forked.
+
+        Also that there were several threads: fork does not take that back (SINGLE_THREAD_P, seen in 2.36).
+        """
+        self.started, self.single, self.errno, self.curbrk = other.started, other.single, other.errno, other.curbrk
         self.tcache, self.thread_arena = other.tcache, other.thread_arena
         self.tcache_key, self.morecore_fails, self.link_mask = other.tcache_key, other.morecore_fails, other.link_mask
         self.mmap_threshold, self.trim_threshold, self.top_pad = (

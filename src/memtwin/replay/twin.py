@@ -106,7 +106,7 @@ class Twin:
 
     def end(self) -> None:
         """The process is gone; its frames go back to the machine that relatives may share."""
-        self.space.sys_munmap(0, self.space.task_size)
+        self.space.release_all()
 
     def system_calls(self) -> Counter[str]:
         """What the allocator has asked of the kernel, by name."""
