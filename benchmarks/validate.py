@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How long validate_heap takes for a heap of 1 GiB in 10 million chunks, a quarter of them free: goal, under 2 seconds.
 
-    python benchmarks/validate.py [CHUNKS]
+python benchmarks/validate.py [CHUNKS]
 """
 
 from __future__ import annotations

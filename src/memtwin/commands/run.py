@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""`memtwin run`: record a program, replay what it did, say where its memory went."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from memtwin.commands.progress import byte_progress, output_console
+from memtwin.commands.record import tell
+from memtwin.commands.replay import replay_both, to_json
+from memtwin.recording import record
+from memtwin.replay.settings import parse_settings
+from memtwin.replay.trees import replay_view
+from memtwin.replay.twin import Options
+
+# The program's own options follow its name, also without --.
+SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
+
+
+_PROGRAM_HELP = "The program and its arguments, best behind --."
+_SET_HELP = "What if, as `memtwin replay` has it; may be repeated."
+_FAST_HELP = "No lock: quicker with threads, whose order is then approximate."
+
+
+def command(
+    program: Annotated[list[str], typer.Argument(help=_PROGRAM_HELP, show_default=False)],
+    directory: Annotated[Path | None, typer.Option("-o", "--output", help="Keep the trace in this directory.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_SET_HELP)] = None,
+    fast: Annotated[bool, typer.Option("--fast", help=_FAST_HELP)] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, behind the program's own output.")] = False,
+) -> None:
+    """Run a program, replay its allocations in the twin, and show where its memory went. Exits as the program did."""
+    options = Options(parse_settings(settings or []))
+    with TemporaryDirectory(prefix="memtwin-") if directory is None else nullcontext(str(directory)) as place:
+        target = directory or Path(place) / "trace"
+        done = record(program, target, fast=fast, progress=lambda: byte_progress("importing"))
+        if done.trace is None or directory:
+            tell(done, target)
+        if done.trace:
+            real, what_if = replay_both(done.trace, options)
+            sys.stdout.flush()
+            if as_json:
+                print(json.dumps({"status": done.status, **to_json(done.trace, real, what_if)}, indent=1))
+            else:
+                output_console().print(replay_view(done.trace, real, what_if))
+    sys.exit(done.status)
