@@ -75,8 +75,8 @@ def host_side(player: Player) -> Side:
     return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, ending.signal, last)
 
 
-def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
-    """The allocator in an address space like that of a player that stands before its first operation."""
+def space_of(player: Player) -> AddressSpace:
+    """An address space like that of a player that stands before its first operation."""
     space = AddressSpace(Machine(), 40)
     space.set_layout(space.task_size - (128 << 20) & -4096, player.start_brk())
     for line in player.start_maps:
@@ -84,10 +84,15 @@ def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
             prot = sum(bit for letter, bit in PROT.items() if letter in line.permissions)
             flags = 0x21 if line.permissions[3] == "s" else 0x22
             space.restore_vma(line.start, line.end, prot, flags, line.offset, line.path or None)
+    return space
+
+
+def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
+    """The allocator in an address space like the player's."""
     return Malloc(
-        space,
+        space_of(player),
         player.libc.release,
-        tunables_of(environment),
+        tunables_of(environment, player.libc.release),
         cpus=len(os.sched_getaffinity(0)),
         main_arena=player.main_arena(),
         mp=player.mp(),
