@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.libc.sides import Side, host_side, perform, same, slots_of, space_of
 
 from memtwin.errors import UserError
 from memtwin.host.libcs import Libc, find_libc
@@ -21,7 +22,6 @@ from memtwin.trace.schema import Op
 from memtwin.verify.libc.profiles import PROFILES
 from memtwin.verify.libc.script import parse_script
 from memtwin.verify.libc.sequences import generate
-from tests.libc.sides import Side, host_side, perform, same, slots_of, space_of
 
 ELSEWHERE = (Play.LIMIT, Play.STOP, Op.FORK, Op.THREAD_START, Op.THREAD_EXIT, Op.SBRK, Op.MALLOPT)
 

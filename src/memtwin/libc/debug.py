@@ -122,7 +122,7 @@ class CheckedMalloc(Malloc):
     def goes_on(self, mem: int) -> bool:
         """After a call: a failed check of the allocator itself, for which the action does not abort, is told only."""
         if self.dead and self.classic and not self.action & ABORT:
-            message = self.abort
+            message = self.abort or ""
             self.dead = False
             self.abort = None
             return self.complain(message, mem)
