@@ -8,6 +8,7 @@ numbers are the kernel's (kernel/flags.py); in place of a file descriptor stands
 
 from __future__ import annotations
 
+import ctypes
 from typing import TYPE_CHECKING, Any
 
 import cython
@@ -226,6 +227,18 @@ class AddressSpace(Mm):
     def rss_pages(self) -> int:
         """Resident pages, as /proc/PID/statm counts them."""
         return int(self.anon_pages + self.file_pages + self.shmem_pages)
+
+    def permission_byte(self, address: int) -> int:
+        """The permission byte of the page at `address`, for checks."""
+        return load8(self.slot(address))
+
+    def permission_bytes(self) -> bytes:
+        """All permission bytes of the window, for checks; only of a small window, as the host must read them all."""
+        return ctypes.string_at(self.permissions, 1 << (self.window_bits - self.page_shift))
+
+    def window_place(self, address: int) -> int:
+        """Host address where the page at `address` has its bytes if they lie in the window, for checks."""
+        return self.window + (address & self.mask & ~(self.page_size - 1))
 
     def vmas(self) -> list[Vma]:
         """All VMAs by address."""
