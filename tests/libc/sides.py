@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from memtwin.host.libcs import find_libc
@@ -50,8 +51,7 @@ def play(
         while player.run() is not None:
             pass
         host = host_side(player)
-        malloc.tcache_key = 0x1234567890ABCDEF
-        twin = perform(malloc, player.operations, slots, check_every)
+        twin = perform(malloc, player.operations, slots, check_every, player.hidden)
     return host, twin, malloc
 
 
@@ -67,7 +67,8 @@ def host_side(player: Player) -> Side:
     ending = player.ending
     assert ending is not None
     done = player.position
-    entries = player.entries[:done]
+    entries = player.entries[:done].copy()
+    entries["error"][np.isin(player.operations["op"][:done], (Op.THREAD_START, Op.THREAD_EXIT))] = 0
     values = player.values.reshape(-1, 10).tolist()
     text, last = player.text, ending.message if ending.signal else ""
     if last:
@@ -99,14 +100,20 @@ def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
     )
 
 
-def perform(malloc: Malloc, column: npt.NDArray[Any], slots: int, check_every: int) -> Side:
-    """The twin's side."""
+def perform(
+    malloc: Malloc, column: npt.NDArray[Any], slots: int, check_every: int, hidden: npt.NDArray[Any] | None = None
+) -> Side:
+    """The twin's side. hidden: the calls that the real library made of itself, when threads begin and end."""
     side = Side()
     pointers = [0] * slots
     for number, row in enumerate(column):
         malloc.errno = 0
         malloc.switch_thread(int(row["thread"]))
-        result = one(malloc, row, pointers, side)
+        if row["op"] in (Op.THREAD_START, Op.THREAD_EXIT):
+            assert hidden is not None
+            result = thread(malloc, row, hidden[hidden["at"] == number])
+        else:
+            result = one(malloc, row, pointers, side)
         if malloc.dead or malloc.space.stop_signal:
             side.signal = 6 if malloc.dead else malloc.space.stop_signal
             side.message = malloc.abort or ""
@@ -115,6 +122,35 @@ def perform(malloc: Malloc, column: npt.NDArray[Any], slots: int, check_every: i
         if check_every and number % check_every == 0:
             validate_heap(malloc)
     return side
+
+
+def thread(malloc: Malloc, row: Any, hidden: npt.NDArray[Any]) -> int:
+    """A thread begins or ends, and the library allocates and frees for it."""
+    number = int(row["thread"])
+    mine = hidden["thread"] == number
+    if row["op"] == Op.THREAD_START:
+        malloc.thread_start(int(row["argument"]))
+        library_calls(malloc, hidden[mine])
+        return 0
+    library_calls(malloc, hidden[mine])
+    malloc.thread_exit(number)
+    library_calls(malloc, hidden[~mine])
+    return 0
+
+
+def library_calls(malloc: Malloc, rows: npt.NDArray[Any]) -> None:
+    """Calls that the library made of itself: they must give what they gave."""
+    for row in rows:
+        malloc.switch_thread(int(row["thread"]))
+        op, size, argument, pointer = (int(row[name]) for name in ("op", "size", "argument", "pointer"))
+        if op == Op.FREE:
+            malloc.free(pointer)
+            continue
+        if op == Op.MALLOC:
+            made = malloc.malloc(size)
+        else:
+            made = malloc.calloc(size, argument) if op == Op.CALLOC else malloc.realloc(pointer, size)
+        assert made == int(row["result"]) or malloc.dead, f"the library's own call gave {int(row['result']):#x}"
 
 
 def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:

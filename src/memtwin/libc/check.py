@@ -364,11 +364,11 @@ class HeapCheck:
                 p = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
 
     def check_tcache(self, cache: int) -> None:
-        """One thread's cache: itself a chunk in use, and its bins."""
+        """One thread's cache: itself a chunk in use, in the heap or mapped, and its bins."""
         s = self.s
         if self.problem is not None:
             return
-        if not self.take(cache - HEADER, False):
+        if not get(s, cache - 8) & IS_MMAPPED and not self.take(cache - HEADER, False):
             self.broken(cache, "a thread's cache is no chunk in use")
         for index in range(TCACHE_BINS):
             e = get(s, cache + TCACHE_ENTRIES + 8 * index)
