@@ -35,8 +35,8 @@ if not cython.compiled:
 
 def new_heap(s: State, size: int, top_pad: int) -> int:
     """A new heap with at least `size` bytes usable; its address, or 0."""
-    if size + top_pad < 32 * 4096:
-        size = 32 * 4096
+    if size + top_pad < 32 * 1024:
+        size = 32 * 1024
     elif size + top_pad <= s.heap_max:
         size += top_pad
     elif size > s.heap_max:
