@@ -102,8 +102,8 @@ class Player:
                 self.play_free(i)
             elif not self.play_other(i, op):
                 return i
-            if self.space.anon_pages != self.pages:
-                self.note_rss(i)
+            if self.space.anon_pages != self.pages or self.first + i >= self.line.next:
+                self.note_rss(i)  # each span of the line is told of, for what lives changes without the RSS
             i += 1
             if self.pause:
                 self.pause = False
