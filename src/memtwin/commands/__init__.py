@@ -17,7 +17,7 @@ import typer
 from memtwin.errors import UserError
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
-COMMANDS: tuple[str, ...] = ("run", "record", "trace", "replay", "layout", "verify")
+COMMANDS: tuple[str, ...] = ("run", "record", "trace", "replay", "layout", "lab", "quiz", "verify")
 
 UsageError: Any = typer.BadParameter.__bases__[0]  # typer brings its own click or uses the installed one, by release
 
