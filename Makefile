@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test verify-kernel verify-layout check docs bench clean libcs
+.PHONY: help demo install test lab-browser verify-kernel verify-layout check docs bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -24,8 +24,17 @@ $(VENV)/installed: $(VENV)/ready $(SOURCES)
 demo: install ## record, replay and explain a program that fragments its heap
 	@echo "demo: not there yet"; false
 
-test: install ## all tests, compiled; one leg uncompiled
-	$(PY) -m pytest
+$(VENV)/%-ready: pyproject.toml $(VENV)/ready  # what a group of pyproject.toml names
+	@$(PY) -m pip install --quiet --disable-pip-version-check --group $*
+	@touch $@
+
+test: install $(VENV)/test-ready ## all tests, compiled; one leg uncompiled
+	@scripts/system-packages
+	@$(PY) -m memtwin.host.libcs >/dev/null || echo "memtwin: not all C libraries could be fetched; their tests are skipped" >&2
+	$(PY) -m pytest -m "not long"
+
+lab-browser: install $(VENV)/test-ready ## every lesson in both languages in a real Chromium
+	$(PY) -m pytest tests/lab/test_browser.py
 
 libcs: install ## fetch the C libraries of other releases that the twin is checked against
 	$(PY) -m memtwin.host.libcs
@@ -36,14 +45,10 @@ verify-kernel: install ## a million random operations on the twin and on the rea
 verify-layout: install ## 10,000 random C declarations a data model, laid out by memtwin and by gcc
 	$(PY) scripts/verify-layout
 
-check: install docs ## style, types, docs
+check: install $(VENV)/check-ready $(VENV)/test-ready docs ## style, types, docs
 	$(VENV)/bin/ruff check src tests docs benchmarks
 	$(VENV)/bin/ruff format --check src tests docs benchmarks
 	$(VENV)/bin/mypy --strict
-
-$(VENV)/docs-ready: pyproject.toml $(VENV)/ready
-	@$(PY) -m pip install --quiet --disable-pip-version-check --group docs
-	@touch $@
 
 docs: install $(VENV)/docs-ready ## the guide, in English and Korean, below build/guide
 	@$(PY) -m sphinx -q -W -b html docs build/guide/en
