@@ -12,6 +12,7 @@ import pytest
 from memtwin import Machine, UserError
 from memtwin.host.personality import without_randomisation
 from memtwin.program import image_of, small_program
+from memtwin.verify.script import maps_differences
 
 SOURCE = r"""
 #include <fcntl.h>
@@ -30,15 +31,15 @@ int main(void) {
 """
 
 
-def real_program(folder: Path) -> tuple[str, list[int]]:
+def real_program(folder: Path, *options: str) -> tuple[str, list[int]]:
     """maps and four addresses of the program above, started without address randomisation."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler (cc)")
     (folder / "small.c").write_text(SOURCE)
-    subprocess.run([compiler, "-w", "-o", folder / "small", folder / "small.c"], check=True)
+    subprocess.run([compiler, "-w", "-o", folder / "small", folder / "small.c", *options], check=True)
     with without_randomisation():
-        output = subprocess.run([folder / "small"], capture_output=True, text=True, check=True).stdout
+        output = subprocess.run([folder / "small"], capture_output=True, text=True, check=True, env={}).stdout
     *maps, addresses = output.splitlines(keepends=True)
     return "".join(maps), [int(word, 16) for word in addresses.split()]
 
@@ -46,16 +47,37 @@ def real_program(folder: Path) -> tuple[str, list[int]]:
 def test_the_twin_stands_where_a_small_program_stands(tmp_path: Path) -> None:
     maps, addresses = real_program(tmp_path)
     real = image_of(maps, 0x555555559000)
-    twin = small_program()
+    cache = Path("/etc/ld.so.cache")
+    twin = small_program(cache_pages=-(-cache.stat().st_size // 4096) if cache.exists() else 0)
     if _libc_size(real) != _libc_size(twin):
         pytest.skip(f"another build of libc than Debian 12's: {_libc_size(real):#x} bytes")
     shape = [(m.start, m.end, m.prot, m.offset) for m in twin.mappings]
-    hole = [m.start for m in real.mappings if m.label is None][-1] - twin.mappings[12].start
-    if hole:
-        pytest.skip(f"/etc/ld.so.cache has another size here: mappings below it lie {hole:#x} bytes away")
     assert [(m.start, m.end, m.prot, m.offset) for m in real.mappings] == shape
-    process = Machine().spawn()
+    process = Machine().spawn(image=twin)
     assert [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)] == addresses
+
+
+@pytest.mark.parametrize("options", [(), ("-Wl,--no-as-needed", "-lm"), ("-no-pie",)])
+def test_a_program_is_mapped_with_its_libraries_as_linux_and_ld_so_do_it(tmp_path: Path, options: tuple[str]) -> None:
+    maps, addresses = real_program(tmp_path, *options)
+    process = Machine().spawn(str(tmp_path / "small"))
+    assert list(maps_differences(process.maps(), maps)) == []
+    assert [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)] == addresses
+
+
+def test_a_static_program_has_the_allocator_too(tmp_path: Path) -> None:
+    (tmp_path / "one.c").write_text("int main(void) { return 0; }")
+    subprocess.run(["cc", "-static", "-o", tmp_path / "one", tmp_path / "one.c"], check=True)
+    process = Machine().spawn(str(tmp_path / "one"))
+    assert process.malloc(100) == process.space.brk_start + 0x2A0
+
+
+def test_what_is_no_program_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("hello")
+    for path in (tmp_path / "text", tmp_path / "missing"):
+        with pytest.raises(UserError) as refusal:
+            Machine().spawn(str(path))
+        assert "\n" not in str(refusal.value)
 
 
 def _libc_size(image: object) -> int:

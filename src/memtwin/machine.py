@@ -10,12 +10,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
+from memtwin.ldso import Command
 from memtwin.libc.malloc import RELEASES
 from memtwin.process import Process
 from memtwin.program import Image, small_program
@@ -58,20 +59,23 @@ class Machine:
         data_model: str = "LP64",
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
         image: Image | None = None,
     ) -> Process:
         """A new process, at the beginning of its main(): mappings, stack and C library there, the heap empty.
 
-        program: the path of an ELF file; by default a small program without one. glibc: a release such as "2.36", the
+        program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
+        without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36", the
         newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without "glibc.malloc.".
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
         if data_model != "LP64":
             raise UserError(f"data model {data_model!r} is not modelled for whole processes: LP64 is")
+        start: Image | Command = image or small_program(self.page_size, self.kernel.profile.task_size)
         if program is not None:
-            raise UserError(f"spawn {program!r}: programs are not loaded yet; leave it out for a small program")
-        start = image or small_program(self.page_size, self.kernel.profile.task_size)
+            start = Command(program, tuple(arguments), tuple((environment or {}).items()))
         return self.adopt(Process.start(self, self._pid(), start, glibc, tunables or {}, cpus))
 
     def _pid(self) -> int:

@@ -22,6 +22,8 @@ from memtwin.calls import MAX_AT_ONCE
 from memtwin.errors import Aborted, Exited, Killed, OutOfMemoryKilled, UserError
 from memtwin.heapcalls import WORD, integer
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.procfs import maps, vma_name
+from memtwin.ldso import Command
 from memtwin.libc.malloc import Malloc
 from memtwin.program import Image
 from memtwin.threads import Thread, ThreadCalls
@@ -59,14 +61,15 @@ class Process(ThreadCalls):
 
     @classmethod
     def start(
-        cls, machine: Machine, pid: int, image: Image, glibc: str, tunables: Mapping[str, int], cpus: int
+        cls, machine: Machine, pid: int, start: Image | Command, glibc: str, tunables: Mapping[str, int], cpus: int
     ) -> Process:
-        """A process on `machine` with the mappings of `image`; of the program's pages only its data are resident."""
+        """A process on `machine` before its main(), from an image or a program; its data pages alone are resident.
+
+        UserError: an unknown release or tunable, or a file that Linux would not start.
+        """
         space = AddressSpace(machine.kernel, _WINDOW_BITS)
-        space.set_layout(image.mmap_base, image.brk)
-        for m in image.mappings:
-            space.restore_vma(m.start, m.end, m.prot, 1 if m.shared else 2, m.offset, m.label)
-        libc = Malloc(space, glibc, dict(tunables), cpus=cpus, main_arena=image.main_arena, mp=image.mp)
+        main_arena, mp = start.begin(space)
+        libc = Malloc(space, glibc, dict(tunables), cpus=cpus, main_arena=main_arena, mp=mp)
         process = cls(machine, pid, space, libc)
         process._keep_resident()
         return process
@@ -75,9 +78,10 @@ class Process(ThreadCalls):
         """Touch the writable pages of program, library and stack, as they are in a process that has begun to run."""
         space = self.space
         for vma in space.vmas():
-            if vma.flags & 2 and (vma.label or "").startswith("/"):
+            name = vma_name(space, vma)
+            if vma.flags & 2 and name.startswith("/"):
                 space.touch(vma.start, vma.end - vma.start, _WRITE)
-            elif vma.label == "[stack]":
+            elif name == "[stack]":
                 pages = min(_STACK_IN_USE * space.page_size, vma.end - vma.start)
                 space.touch(vma.end - pages, pages, _WRITE)
 
@@ -181,8 +185,6 @@ class Process(ThreadCalls):
 
     def maps(self) -> str:
         """/proc/PID/maps, as the kernel writes it."""
-        from memtwin.kernel.procfs import maps
-
         return maps(self.space)
 
     def address_space(self) -> AddressSpaceView:

@@ -22,6 +22,7 @@ import re
 from dataclasses import dataclass
 
 from memtwin.errors import UserError
+from memtwin.kernel.addrspace import AddressSpace
 
 _LIBC = "/usr/lib/x86_64-linux-gnu/libc.so.6"
 _LOADER = "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2"
@@ -69,15 +70,32 @@ class Image:
     main_arena: int = 0
     mp: int = 0
 
+    def begin(self, space: AddressSpace) -> tuple[int, int]:
+        """Give an empty address space these mappings; where main_arena and mp_ are."""
+        space.set_layout(self.mmap_base, self.brk)
+        for m in self.mappings:
+            space.restore_vma(m.start, m.end, m.prot, 1 if m.shared else 2, m.offset, m.label)
+        return (self.main_arena, self.mp) if self.main_arena else libc_data(space)
 
-def small_program(page_size: int = 4096, task_size: int = 0x7FFFFFFFF000) -> Image:
-    """The image of a small program, each part rounded up to whole pages of `page_size` bytes."""
+
+def libc_data(space: AddressSpace) -> tuple[int, int]:
+    """Two pages for main_arena and mp_ of a program that has no C library where they could lie."""
+    data = int(space.vm_mmap(0, 2 * space.page_size, 3, 0x22, None, 0))
+    return data + (_MAIN_ARENA & 0xFFF), data + (_MP & 0xFFF)
+
+
+def small_program(page_size: int = 4096, task_size: int = 0x7FFFFFFFF000, cache_pages: int = _CACHE_PAGES) -> Image:
+    """The image of a small program, each part rounded up to whole pages of `page_size` bytes.
+
+    cache_pages: of /etc/ld.so.cache, whose place new mappings fill first; pages of 4 KiB.
+    """
     page = page_size
+    libraries = tuple((cache_pages, *part[1:]) if part[3] == "" else part for part in _LIBRARIES)
     bias = task_size // 3 * 2 & -page
     program = _laid(_PROGRAM, bias, page)
     brk = program[-1].end
     base = task_size - (128 << 20) & -page
-    library = _laid(_LIBRARIES, base - _span(_LIBRARIES, page), page)
+    library = _laid(libraries, base - _span(libraries, page), page)
     stack = Mapping(task_size - _up(_STACK_PAGES << 12, page), task_size, 3, label="[stack]")
     data = next(m for m in library if m.label == _LIBC and m.prot == 3)
     inside = _MAIN_ARENA - (0x1D3 << 12), _MP - (0x1D3 << 12)
