@@ -28,7 +28,7 @@ MACHINE = "adopt buddy fork_of frames kernel observe page_size processes spawn t
 # Beyond the calls of a script.
 PROCESS = """
     address_space array copy ended errno explain f32 f64 files fork heap heaps i16 i32 i64 i8 libc machine majflt
-    mapped_frames maps minflt pages parent pid pointer rss space spare_stacks start string threads touched_pages u16
+    mapped_frames maps minflt pages parent pid pointer rss smaps space spare_stacks start status string threads touched_pages u16
     u32 u64 u8 walk word
 """.split()
 

@@ -66,8 +66,9 @@ class Machine:
         """A new process, at the beginning of its main(): mappings, stack and C library there, the heap empty.
 
         program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
-        without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36", the
-        newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without "glibc.malloc.".
+        without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36",
+        the newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without
+        "glibc.malloc.".
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """

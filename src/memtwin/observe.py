@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 from memtwin.errors import UserError
 from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
 from memtwin.kernel.procfs import vma_name
+from memtwin.kernel.tlb import Tlb
 from memtwin.kernel.vma import Vma
 from memtwin.views import (
     AddressSpaceView,
     Page,
     PagesView,
     Region,
+    TlbView,
     WalkLevel,
     WalkView,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from memtwin.process import Process
 
 _ACCESSED = 0x20
+_PAGE_NUMBER = (1 << 50) - 1  # of an entry of kernel/tlb.py
 _LEVELS = {5: ("PGD", "P4D", "PUD", "PMD", "PTE"), 4: ("PGD", "PUD", "PMD", "PTE"), 3: ("PGD", "PMD", "PTE"),
            2: ("PGD", "PTE")}  # fmt: skip
 
@@ -143,6 +146,17 @@ def touched_pages(process: Process, most: int = 32) -> PagesView:
     spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
     found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
     return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))
+
+
+def tlb(buffer: Tlb, process: Process) -> TlbView:
+    """The first level's small pages of a TLB that watches `process`, with the frames that their entries lead to."""
+    sight = Sight(process)
+    sets = tuple(
+        tuple((entry & _PAGE_NUMBER, sight.page_at((entry & _PAGE_NUMBER) << sight.shift).frame or 0) for entry in ways)
+        for ways in buffer.small.entries()
+    )
+    counts = buffer.counts
+    return TlbView(sets, buffer.shape.small_ways, counts.first_hits + counts.second_hits, counts.walks)
 
 
 def walk(process: Process, address: int) -> WalkView:

@@ -23,6 +23,8 @@ from memtwin.errors import Aborted, Exited, Killed, OutOfMemoryKilled, UserError
 from memtwin.heapcalls import WORD, integer
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.procfs import maps, vma_name
+from memtwin.kernel.smaps import smaps
+from memtwin.kernel.status import status
 from memtwin.ldso import Command
 from memtwin.libc.malloc import Malloc
 from memtwin.program import Image
@@ -186,6 +188,14 @@ class Process(ThreadCalls):
     def maps(self) -> str:
         """/proc/PID/maps, as the kernel writes it."""
         return maps(self.space)
+
+    def smaps(self) -> str:
+        """/proc/PID/smaps: what of each mapping is resident, shared, dirty, swapped, in kB."""
+        return smaps(self.space)
+
+    def status(self) -> str:
+        """The memory lines of /proc/PID/status, VmPeak to HugetlbPages, in kB."""
+        return status(self.space)
 
     def address_space(self) -> AddressSpaceView:
         """All regions, each with its kind and resident pages."""

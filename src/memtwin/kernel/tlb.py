@@ -139,6 +139,15 @@ class TlbArray:
         if self.bytes:
             fill(self.at, 0, self.bytes)
 
+    def entries(self) -> list[list[int]]:
+        """The entries of each set, most recent first, for views: VALID and HUGE_BIT, the space's number, the page's."""
+        found = []
+        for number in range(self.sets):
+            base = self.at + 8 * self.ways * number
+            ways = [load64(base + 8 * way) for way in range(self.ways)]
+            found.append([int(entry) for entry in ways if entry])
+        return found
+
 
 class Tlb:
     """A TLB of a given shape (one of SHAPES by name, or a TlbShape), empty, for pages of a machine.

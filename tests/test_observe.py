@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Views of a process: they agree with what the process can be asked otherwise."""
+
+from __future__ import annotations
+
+import pytest
+
+from memtwin import Machine, Process, observe
+from memtwin.kernel.tlb import Tlb
+
+
+@pytest.fixture
+def process() -> Process:
+    return Machine(ram="64 MiB").spawn(cpus=2)
+
+
+def test_the_walk_ends_at_the_frame_of_the_page(process: Process) -> None:
+    p = process.malloc(100)
+    assert process.walk(p).frame == process.pages(p, 1).pages[0].frame is not None
+    assert process.walk(p + (1 << 20)).frame is None
+    indices = [level.index for level in process.walk(p).levels]
+    assert sum(index << 39 - 9 * place for place, index in enumerate(indices)) == p & -4096
+
+
+def test_pages_are_absent_then_zero_then_own(process: Process) -> None:
+    p = process.mmap(length=4096)
+    states = [process.pages(p, 1).pages[0].state]
+    process.read(p, 1)
+    states.append(process.pages(p, 1).pages[0].state)
+    process.write(p, b"x")
+    states.append(process.pages(p, 1).pages[0].state)
+    assert states == ["absent", "zero", "anonymous"]
+
+
+def test_shared_after_fork_and_apart_after_a_write(process: Process) -> None:
+    p = process.mmap(length=4096)
+    process.write(p, b"x")
+    child = process.fork()
+    assert process.pages(p, 1).pages[0].state == child.pages(p, 1).pages[0].state == "shared"
+    assert f"process {child.pid} maps too, and a write copies" in process.explain(p)
+    child.write(p, b"y")
+    assert process.pages(p, 1).pages[0].frame != child.pages(p, 1).pages[0].frame
+
+
+def test_the_chunks_of_a_heap_fill_it(process: Process) -> None:
+    pointers = [process.malloc(size) for size in (10, 100, 1000, 5000, 50000)]
+    for pointer in pointers[::2]:
+        process.free(pointer)
+    view = process.heap({pointers[1]: "mine"})
+    ends = [chunk.address + chunk.size for chunk in view.chunks]
+    assert [chunk.address for chunk in view.chunks[1:]] == ends[:-1] and ends[-1] == view.end
+    assert [chunk.label for chunk in view.chunks if chunk.label] == ["mine", "top"]
+    free = {chunk.address for chunk in view.chunks if chunk.list}
+    assert free == {address for row in view.lists for address in row.chunks} and len(free) == 2
+    assert sum(chunk.size for chunk in view.chunks) == process.mallinfo2()["arena"]
+
+
+def test_heaps_of_threads(process: Process) -> None:
+    thread = process.thread()
+    block = thread.malloc(300)
+    main, other = process.heaps()
+    assert main.at(block) is None and other.at(block) is not None
+    assert other.chunks[-1].state == "top" and other.arena == "thread 1"
+    assert "thread 1" in process.explain(other.chunks[-1].pointer)
+
+
+def test_a_mapped_block_is_found_from_any_of_its_bytes(process: Process) -> None:
+    p = process.malloc(300_000)
+    assert "byte 200000 of its block" in process.explain(p + 200_000)
+
+
+def test_a_tlb_shows_pages_and_frames(process: Process) -> None:
+    p = process.mmap(length=8192)
+    process.touch(p, 8192)
+    buffer = Tlb("textbook")
+    buffer.access([p, p + 4096, p], process.space)
+    view = observe.tlb(buffer, process)
+    frames = [page.frame for page in process.pages(p, 2).pages]
+    assert view.sets == (((p >> 12, frames[0]), ((p >> 12) + 1, frames[1])),)
+    assert (view.hits, view.misses) == (1, 2)
+    assert view.svg().count("→") == 2
+
+
+def test_a_dead_process_has_no_pages_left_to_see(process: Process) -> None:
+    p = process.malloc(1)
+    with pytest.raises(Exception, match="exit status 3"):
+        process.exit(3)
+    assert process.pages(p, 1).pages[0].state == "absent" and process.touched_pages().pages == ()
+    with pytest.raises(Exception, match="has ended"):
+        process.walk(p)
