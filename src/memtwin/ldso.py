@@ -67,7 +67,8 @@ def _dynamic(path: str) -> _Dynamic:
         with open(path, "rb") as file:
             elf = ELFFile(file)
             segments = tuple(_segment(part.header) for part in elf.iter_segments("PT_LOAD"))
-            tags = [tag for part in elf.iter_segments("PT_DYNAMIC") for tag in part.iter_tags()]
+            dynamic: list[Any] = list(elf.iter_segments("PT_DYNAMIC"))
+            tags = [tag for part in dynamic for tag in part.iter_tags()]
             needed = tuple(tag.needed for tag in tags if tag.entry.d_tag == "DT_NEEDED")
             paths = [tag.runpath for tag in tags if tag.entry.d_tag == "DT_RUNPATH"]
             paths += [tag.rpath for tag in tags if tag.entry.d_tag == "DT_RPATH"]

@@ -24,6 +24,7 @@ Whoever loops over words of a Memory must look at `stop_signal` in the loop, or 
 from __future__ import annotations
 
 import ctypes
+import gc
 
 import cython
 
@@ -129,6 +130,8 @@ class Memory:
                 break
             if self.window:
                 release(self.window, 1 << bits)
+            if bits == window_bits:
+                gc.collect()  # twins that nobody needs any more may hold windows
         if not self.permissions:
             self.window = 0
             raise UserError("the host gives no address space for a window: raise RLIMIT_AS (ulimit -v)")

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 _WRITE = 2  # memory.WRITE
 _SIGKILL = 9
 _STACK_IN_USE = 4  # pages of the stack that a program has touched when main() begins, and keeps touching
-_WINDOW_BITS = 40  # of a process's window: 1 TiB, so that thousands of processes fit
+_WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of processes fit
 
 
 class Process(ThreadCalls):
