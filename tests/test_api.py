@@ -19,11 +19,11 @@ from memtwin.script import CALLS
 from memtwin.threads import Thread
 
 NAMES = """
-    Aborted BusError Exited KernelProfile Killed Machine MemoryFault MemtwinError OutOfMemoryKilled Process
+    Aborted BusError Exited HeapWatch KernelProfile Killed Machine MemoryFault MemtwinError OutOfMemoryKilled Process
     SegmentationFault Thread TraceError UserError ValidationError constants host layout pictures
 """.split()
 
-MACHINE = "adopt buddy fork_of frames kernel observe page_size processes spawn tell".split()
+MACHINE = "adopt buddy calls fork_of frames kernel observe observers page_size processes spawn".split()
 
 # Beyond the calls of a script.
 PROCESS = """
@@ -43,7 +43,7 @@ def test_the_names_of_the_package() -> None:
 def test_the_names_of_machine_and_process() -> None:
     machine = memtwin.Machine(ram="64 MiB")
     process = machine.spawn()
-    assert sorted(_public(machine)) == sorted([*MACHINE, "observers"])
+    assert sorted(_public(machine)) == MACHINE
     assert sorted(_public(process) - set(CALLS)) == sorted(set(PROCESS) - set(CALLS))
 
 

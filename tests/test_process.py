@@ -118,3 +118,17 @@ def test_explain_names_region_page_chunk_and_list(process: Process) -> None:
     said = process.explain(p)
     assert "[heap]" in said and "frame" in said and "tcache 0x70" in said
     assert "nothing is mapped" in process.explain(0)
+
+
+def test_malloc_check_finds_the_byte_too_many() -> None:
+    for check, outcome in ((None, 0), (3, 1)):
+        p = Machine().spawn(malloc_check=check)
+        block = p.malloc(24)
+        p.memset(block, 65, 25)
+        if outcome:
+            with pytest.raises(Aborted, match=r"free\(\): invalid pointer"):
+                p.free(block)
+        else:
+            p.free(block)
+    with pytest.raises(UserError, match="MALLOC_CHECK_=4"):
+        Machine().spawn(malloc_check=4)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         ValidationError,
     )
     from memtwin.kernel.profile import KernelProfile
+    from memtwin.libc.watch import HeapWatch
     from memtwin.machine import Machine
     from memtwin.process import Process
     from memtwin.structs import layout
@@ -42,6 +43,7 @@ _HOMES = {
         "SegmentationFault", "TraceError", "UserError", "ValidationError",
     ),
     "memtwin.kernel.profile": ("KernelProfile",),
+    "memtwin.libc.watch": ("HeapWatch",),
     "memtwin.machine": ("Machine",),
     "memtwin.process": ("Process",),
     "memtwin.structs": ("layout",),
@@ -54,6 +56,7 @@ __all__ = [
     "Aborted",
     "BusError",
     "Exited",
+    "HeapWatch",
     "KernelProfile",
     "Killed",
     "Machine",

@@ -18,7 +18,7 @@ from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
 from memtwin.ldso import Command
 from memtwin.libc.malloc import RELEASES
-from memtwin.process import Process
+from memtwin.process import Library, Process
 from memtwin.program import Image, small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView
 
@@ -31,7 +31,8 @@ class Machine:
     ram, swap: bytes, or text such as "64 MiB". page_size: 4096, 8192, 16384 or 65536 bytes; the profile's by default.
     profile: a kernel profile or its name. UserError: sizes that make no machine, or an unknown profile.
 
-    kernel: the machine as the kernel's rooms know it; processes: those that live, by pid.
+    kernel: the machine as the kernel's rooms know it; processes: those that live, by pid; observers: see `observe`;
+    calls: how many were observed.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Machine:
         self.kernel = KernelMachine(ram, swap, page_size, profile)
         self.processes: dict[int, Process] = {}
         self.observers: list[Callable[[Event], None]] = []
+        self.calls = 0
         self._next_pid = 1
 
     @property
@@ -59,6 +61,7 @@ class Machine:
         data_model: str = "LP64",
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,
+        malloc_check: int | None = None,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         image: Image | None = None,
@@ -68,7 +71,8 @@ class Machine:
         program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
         without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36",
         the newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without
-        "glibc.malloc.".
+        "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from glibc 2.34 on with
+        libc_malloc_debug.so preloaded, without which it would do nothing.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
@@ -77,7 +81,8 @@ class Machine:
         start: Image | Command = image or small_program(self.page_size, self.kernel.profile.task_size)
         if program is not None:
             start = Command(program, tuple(arguments), tuple((environment or {}).items()))
-        return self.adopt(Process.start(self, self._pid(), start, glibc, tunables or {}, cpus))
+        library = Library(glibc, dict(tunables or {}), cpus, malloc_check)
+        return self.adopt(Process.start(self, self._pid(), start, library))
 
     def _pid(self) -> int:
         if len(self.processes) >= MAX_PROCESSES:
@@ -95,13 +100,11 @@ class Machine:
         return self.adopt(parent.copy(self._pid()))
 
     def observe(self, observer: Callable[[Event], None]) -> None:
-        """Tell `observer` of every event from now on: faults, copies, kills, each with a sentence."""
-        self.observers.append(observer)
+        """Tell `observer` what each call does from now on: faults, copies, mappings, each in a sentence.
 
-    def tell(self, event: Event) -> None:
-        """Pass an event on to the observers."""
-        for observer in self.observers:
-            observer(event)
+        A call that is observed costs a walk through all page tables.
+        """
+        self.observers.append(observer)
 
     def frames(self, first: int = 0, count: int = 512) -> FramesView:
         """The frames from `first` on: what each holds and who maps it."""

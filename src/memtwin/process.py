@@ -15,18 +15,22 @@ memtwin.host.Process offers the same calls on a real process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from memtwin import explain, heapview, observe
 from memtwin.calls import MAX_AT_ONCE
 from memtwin.errors import Aborted, Exited, Killed, OutOfMemoryKilled, UserError
+from memtwin.events import Observation
 from memtwin.heapcalls import WORD, integer
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.procfs import maps, vma_name
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import status
 from memtwin.ldso import Command
+from memtwin.libc.debug import CheckedMalloc
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.tunables import minor_of
 from memtwin.program import Image
 from memtwin.threads import Thread, ThreadCalls
 from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView
@@ -38,6 +42,27 @@ _WRITE = 2  # memory.WRITE
 _SIGKILL = 9
 _STACK_IN_USE = 4  # pages of the stack that a program has touched when main() begins, and keeps touching
 _WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of processes fit
+
+
+@dataclass(frozen=True)
+class Library:
+    """The C library of a process: release, tunables, processors it may use, MALLOC_CHECK_ or None."""
+
+    release: str
+    tunables: dict[str, int]
+    cpus: int = 1
+    malloc_check: int | None = None
+
+    def start(self, space: AddressSpace, main_arena: int, mp: int) -> Malloc:
+        """The allocator in an address space. UserError: an unknown release or tunable, or a value that is none."""
+        if self.malloc_check is None:
+            return Malloc(space, self.release, self.tunables, cpus=self.cpus, main_arena=main_arena, mp=mp)
+        if not 0 <= self.malloc_check <= 3:
+            raise UserError(f"MALLOC_CHECK_={self.malloc_check}: it is 0, 1, 2 or 3")
+        tunables = {**self.tunables, "check": self.malloc_check}
+        minor = minor_of(self.release)
+        return CheckedMalloc(space, self.release, tunables, cpus=self.cpus, main_arena=main_arena, mp=mp,
+                             preloaded=minor >= 34, classic=minor <= 25)  # fmt: skip
 
 
 class Process(ThreadCalls):
@@ -62,17 +87,13 @@ class Process(ThreadCalls):
         self._made_threads = 0
 
     @classmethod
-    def start(
-        cls, machine: Machine, pid: int, start: Image | Command, glibc: str, tunables: Mapping[str, int], cpus: int
-    ) -> Process:
+    def start(cls, machine: Machine, pid: int, start: Image | Command, library: Library) -> Process:
         """A process on `machine` before its main(), from an image or a program; its data pages alone are resident.
 
         UserError: an unknown release or tunable, or a file that Linux would not start.
         """
         space = AddressSpace(machine.kernel, _WINDOW_BITS)
-        main_arena, mp = start.begin(space)
-        libc = Malloc(space, glibc, dict(tunables), cpus=cpus, main_arena=main_arena, mp=mp)
-        process = cls(machine, pid, space, libc)
+        process = cls(machine, pid, space, library.start(space, *start.begin(space)))
         process._keep_resident()
         return process
 
@@ -98,6 +119,7 @@ class Process(ThreadCalls):
             libc.switch_thread(self._thread)
         minor, major = space.min_flt, space.maj_flt
         libc.errno = 0
+        observation = Observation(self.machine) if self.machine.observers else None
         try:
             result = call(*arguments)
             self._look_for_death()
@@ -107,6 +129,8 @@ class Process(ThreadCalls):
         finally:
             self.minflt, self.majflt = space.min_flt - minor, space.maj_flt - major
             self.errno = libc.errno
+            if observation is not None:
+                observation.end()
         return result
 
     def _look_for_death(self) -> None:
@@ -123,8 +147,11 @@ class Process(ThreadCalls):
         self.machine.processes.pop(self.pid, None)
 
     def _leave(self, death: Exited) -> NoReturn:
-        if self.ended is None:
-            self._die(death)
+        errno = self.errno
+        try:
+            self._do(_raise, death)
+        finally:
+            self.errno = errno
         raise death
 
     # The program's own accesses.
@@ -238,6 +265,10 @@ class Process(ThreadCalls):
 
     def _repr_svg_(self) -> str:
         return self.address_space().svg()
+
+
+def _raise(death: Exited) -> None:
+    raise death
 
 
 def _bounded(length: Any) -> int:

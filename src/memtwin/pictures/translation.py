@@ -8,6 +8,7 @@ from memtwin.views import TlbView, WalkView
 
 _STEP, _WIDE = 136, 116
 MOST_SETS = 32
+_MOST_IN_LINE = 4  # ways of a set beside each other
 
 
 def table_walk(view: WalkView, before: WalkView | None = None) -> str:
@@ -73,15 +74,17 @@ def tlb(view: TlbView, before: TlbView | None = None) -> str:
     asked = view.hits + view.misses
     share = f" ({100 * view.hits / asked:.0f} % hits)" if asked else ""
     title = f"TLB: {view.hits} hits, {view.misses} misses{share}"
-    sheet = Canvas(max(90 + 150 * view.ways, 320), 46 + 22 * len(shown), title)
+    lines = -(-view.ways // _MOST_IN_LINE) or 1
+    sheet = Canvas(max(90 + 150 * min(view.ways, _MOST_IN_LINE), 320), 46 + 22 * lines * len(shown), title)
     for row, entries in enumerate(shown):
-        y = 34 + 22 * row
+        y = 34 + 22 * lines * row
         known = set(before.sets[row]) if before and row < len(before.sets) else None
         sheet.say(60, y + 13, f"set {row}", size=10, anchor="end", faint=True)
         for way in range(view.ways):
             entry = entries[way] if way < len(entries) else None
             changed = entry is not None and known is not None and entry not in known
-            sheet.box(70 + 150 * way, y, 144, 18, "table" if entry else "absent", "" if entry else "empty", changed)
+            x, line = 70 + 150 * (way % _MOST_IN_LINE), y + 22 * (way // _MOST_IN_LINE)
+            sheet.box(x, line, 144, 18, "table" if entry else "absent", "" if entry else "empty", changed)
             if entry:
-                sheet.fit(70 + 150 * way, y + 13, 144, f"{entry[0]:#x} → {entry[1]}", mono=True)
+                sheet.fit(x, line + 13, 144, f"{entry[0]:#x} → {entry[1]}", mono=True)
     return sheet.svg()
