@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 import memtwin.errors
@@ -15,6 +18,18 @@ def test_a_plain_memory_has_no_pages() -> None:
         memory.read(0x1000, 8)
     assert (stop.value.address, stop.value.access, stop.value.code) == (0x1000, "read", 1)
     assert memory.stop_signal == 0
+
+
+def test_a_window_goes_back_to_the_host_with_its_memory() -> None:
+    before = _mapped_bytes()
+    memory = Memory(window_bits=40)
+    assert _mapped_bytes() - before >= 1 << 40
+    del memory
+    assert _mapped_bytes() - before < 1 << 30
+
+
+def _mapped_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_many_windows_shrink_instead_of_failing() -> None:

@@ -142,8 +142,8 @@ class Memory:
 
     def __del__(self) -> None:
         if self.permissions:
-            release(self.window, 1 << self.window_bits)
-            release(self.permissions, 1 << (self.window_bits - self.page_shift))
+            release(self.window, self.mask + 1)
+            release(self.permissions, (self.mask + 1) >> self.page_shift)
             self.permissions = 0
 
     def fault(self, address: int, access: int) -> int:
