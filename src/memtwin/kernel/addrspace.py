@@ -234,7 +234,7 @@ class AddressSpace(Mm):
 
     def permission_bytes(self) -> bytes:
         """All permission bytes of the window, for checks; only of a small window, as the host must read them all."""
-        return ctypes.string_at(self.permissions, 1 << (self.window_bits - self.page_shift))
+        return ctypes.string_at(self.permissions, (self.mask + 1) >> self.page_shift)
 
     def window_place(self, address: int) -> int:
         """Host address where the page at `address` has its bytes if they lie in the window, for checks."""
