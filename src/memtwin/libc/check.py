@@ -159,8 +159,8 @@ class HeapCheck:
                 return
             if stop == top:
                 self.check_top(av, end)
-        if contiguous(s, av) and self.problem is None and get(s, av + AV_SYSTEM_MEM) != end - s.pieces[0]:
-            self.broken(av, f"system_mem is {get(s, av + AV_SYSTEM_MEM)}, the heap has {end - s.pieces[0]} bytes")
+        if contiguous(s, av) and self.problem is None and get(s, av + AV_SYSTEM_MEM) != end - s.sbrk_base:
+            self.broken(av, f"system_mem is {get(s, av + AV_SYSTEM_MEM)}, the heap has {end - s.sbrk_base} bytes")
 
     def check_heaps(self, av: int) -> None:
         """A thread's arena: its heaps from the last, where the top is, to the first, where the arena itself is."""
