@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from memtwin import Machine, Process, observe
+from memtwin import Machine, Process, UserError, observe
 from memtwin.kernel.tlb import Tlb
 
 
@@ -67,6 +67,15 @@ def test_heaps_of_threads(process: Process) -> None:
 def test_a_mapped_block_is_found_from_any_of_its_bytes(process: Process) -> None:
     p = process.malloc(300_000)
     assert "byte 200000 of its block" in process.explain(p + 200_000)
+
+
+def test_bytes_are_seen_without_an_access(process: Process) -> None:
+    p = process.mmap(length=4096)
+    assert process.word_at(p).data == bytes(8) and process.pages(p, 1).pages[0].state == "absent"
+    process.u64[p + 8] = 0x0102030405060708
+    assert process.word_at(p + 8).data == bytes(range(8, 0, -1))
+    with pytest.raises(UserError):
+        process.word_at(p + 4090)
 
 
 def test_a_tlb_shows_pages_and_frames(process: Process) -> None:

@@ -2,13 +2,13 @@
 """The `picture` directive: a picture drawn by the code in it when the guide is built.
 
     ```{picture}
-    from memtwin import Machine, observe, pictures
+    from memtwin import Machine
     p = Machine(ram="16 MiB").spawn()
     p.malloc(100)
-    pictures.heap_strip(observe.heap(p))
+    p.heap()
     ```
 
-The last line is an expression whose value is SVG text. Only the picture is shown, unless the option :code: is given.
+The last line is an expression whose value is SVG text, or a view. Only the picture is shown, unless the option :code: is given.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ Neighbouring pages to which the same happened are one event. Kinds: "demand zero
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,7 +138,7 @@ def _copied(run: _Run, before: State, many: bool) -> str:
     return "a write copied their frames" if many else f"a write copied frame {frame} to frame {run.first.frame}{why}"
 
 
-_REASONS = {
+_REASONS: dict[str, Callable[[_Run, State, bool], str]] = {
     "demand zero": _demand_zero,
     "copy on write": _copied,
     "zero page": lambda run, before, many: "a read found the page of zeros that all processes share",

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
@@ -21,6 +21,9 @@ from memtwin.libc.malloc import RELEASES
 from memtwin.process import Library, Process
 from memtwin.program import Image, small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 MAX_PROCESSES = 4096
 
@@ -149,3 +152,9 @@ class Machine:
 
     def _repr_svg_(self) -> str:
         return self.frames().svg()
+
+    def _repr_html_(self) -> str:
+        return self.frames()._repr_html_()
+
+    def __rich__(self) -> RenderableType:
+        return self.frames().__rich__()

@@ -23,6 +23,7 @@ from memtwin.views import (
     TlbView,
     WalkLevel,
     WalkView,
+    WordView,
 )
 
 if TYPE_CHECKING:
@@ -146,6 +147,16 @@ def touched_pages(process: Process, most: int = 32) -> PagesView:
     spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
     found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
     return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))
+
+
+def word(process: Process, address: int, length: int = 8) -> WordView:
+    """`length` bytes from `address` on, within one page, without an access of the process; zeros where nothing is."""
+    sight = Sight(process)
+    if not 0 < length <= sight.page - address % sight.page:
+        raise UserError(f"{length} bytes at {address:#x}: from 1 to the end of the page")
+    home = sight.home(address)
+    data = ctypes.string_at(home + address % sight.page, length) if home else bytes(length)
+    return WordView(address, data, sight.page)
 
 
 def tlb(buffer: Tlb, process: Process) -> TlbView:

@@ -33,9 +33,11 @@ from memtwin.libc.malloc import Malloc
 from memtwin.libc.tunables import minor_of
 from memtwin.program import Image
 from memtwin.threads import Thread, ThreadCalls
-from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView
+from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView, WordView
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from memtwin.machine import Machine
 
 _WRITE = 2  # memory.WRITE
@@ -236,6 +238,10 @@ class Process(ThreadCalls):
         """The pages of heap, mappings and data that have an entry in the page table, up to `most`."""
         return observe.touched_pages(self, most)
 
+    def word_at(self, address: int, length: int = 8) -> WordView:
+        """`length` bytes of one page, as page, word, byte and bit; zeros where nothing is. No access of the program."""
+        return observe.word(self, address, length)
+
     def walk(self, address: int) -> WalkView:
         """How the processor translates an address: table by table, entry by entry."""
         return observe.walk(self, address)
@@ -265,6 +271,12 @@ class Process(ThreadCalls):
 
     def _repr_svg_(self) -> str:
         return self.address_space().svg()
+
+    def _repr_html_(self) -> str:
+        return self.address_space()._repr_html_()
+
+    def __rich__(self) -> RenderableType:
+        return self.address_space().__rich__()
 
 
 def _raise(death: Exited) -> None:

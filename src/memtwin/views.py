@@ -28,6 +28,9 @@ class Drawn:
     def _repr_svg_(self) -> str:
         return self.svg()
 
+    def _repr_html_(self) -> str:
+        return f"<figure>{self.svg()}</figure>"
+
     def __rich__(self) -> RenderableType:
         from memtwin.terminal import table
 
