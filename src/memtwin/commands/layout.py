@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial, reduce
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,8 @@ from memtwin.abi.model import data_model
 from memtwin.abi.order import BestOrder, best_order
 from memtwin.abi.parse import MAX_TEXT, parse_records
 from memtwin.errors import UserError
+from memtwin.pictures import below
+from memtwin.structs import view_of
 from memtwin.units import format_size
 
 _WIDTH = 100
@@ -30,6 +33,7 @@ def command(
     ] = "-",
     model: Annotated[str, typer.Option("--data-model", help="LP64 (x86-64) or ILP32 (i386, gcc -m32).")] = "LP64",
     count: Annotated[int, typer.Option(min=1, help="How many elements you keep, to tell what padding costs.")] = 1,
+    svg: Annotated[Path | None, typer.Option(help="Write a picture of all that is laid out to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Lay out C structs and unions as gcc does: offsets, sizes, holes, cache lines, and the best order of the members.
@@ -41,6 +45,8 @@ def command(
     if not records:
         raise UserError("no struct or union is defined in these declarations: nothing to lay out")
     laid_out = [(lay_out(record), best_order(record)) for record in records if record.name]
+    if svg is not None:
+        _draw([layout for layout, _ in laid_out], svg)
     if as_json:
         found = [to_json(layout, best, count) for layout, best in laid_out]
         print(json.dumps({"data_model": chosen.name, "count": count, "records": found}, indent=1))
@@ -48,6 +54,17 @@ def command(
     console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     for layout, best in laid_out:
         print_layout(console, layout, best, count)
+
+
+def _draw(layouts: list[Layout], file: Path) -> None:
+    """One picture below the other. UserError: nothing to draw, or the file cannot be written."""
+    if not layouts:
+        raise UserError("no struct or union with a name is defined in these declarations: nothing to draw")
+    drawn = [view_of(layout).svg() for layout in layouts]
+    try:
+        file.write_text(reduce(partial(below, "Layouts"), drawn), encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror}: give a file that can be written") from None
 
 
 def _text(argument: str) -> str:

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from rich.text import Text
 
 from memtwin.errors import UserError
 from memtwin.verify.script import LEFT_OUT, Report, verify_script
+
+_WIDTH = 120  # of a table that goes to no terminal
 
 
 def play(path: Path, as_json: bool) -> int:
@@ -33,7 +37,7 @@ def play(path: Path, as_json: bool) -> int:
 
 
 def _print(report: Report) -> None:
-    console = Console(soft_wrap=False)
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (("line", "right"), ("call", "left"), ("twin", "left"), ("host", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
