@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -11,7 +12,8 @@ from pathlib import Path
 
 
 def memtwin(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "memtwin", *arguments], capture_output=True, text=True, check=False)
+    command, environment = [sys.executable, "-m", "memtwin", *arguments], {**os.environ, "COLUMNS": "140"}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def test_a_script_is_played_on_both_sides(tmp_path: Path) -> None:
