@@ -97,3 +97,25 @@ def test_a_dead_process_has_no_pages_left_to_see(process: Process) -> None:
     assert process.pages(p, 1).pages[0].state == "absent" and process.touched_pages().pages == ()
     with pytest.raises(Exception, match="has ended"):
         process.walk(p)
+
+
+def test_the_frames_of_a_machine_and_who_maps_them(process: Process) -> None:
+    p = process.malloc(100)
+    child = process.fork()
+    machine = process.machine
+    frames = {frame.number: frame for frame in machine.frames(0, 4096).frames}
+    shared = frames[process.pages(p, 1).pages[0].frame or 0]
+    assert shared.kind == "shared" and {pid for pid, _ in shared.owners} == {process.pid, child.pid}
+    assert shared.references == 2 == len(shared.owners)
+    used = sum(frame.kind != "free" for frame in machine.frames(0, 1 << 20).frames)
+    assert used == machine.frames().total - machine.frames().free
+
+
+def test_the_buddy_view_adds_up(process: Process) -> None:
+    view = process.machine.buddy()
+    blocks = [(first, 1 << order) for order, firsts in enumerate(view.free) for first in firsts]
+    assert all(first % size == 0 for first, size in blocks)
+    assert sum(size for _, size in blocks) == process.machine.frames().free
+    p = process.mmap(length=5 * 4096)
+    process.touch(p, 5 * 4096)
+    assert process.machine.buddy() != view and "mt-changed" in process.machine.buddy().svg(view)

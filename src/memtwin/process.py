@@ -15,12 +15,13 @@ memtwin.host.Process offers the same calls on a real process.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from memtwin import explain, heapview, observe
 from memtwin.calls import MAX_AT_ONCE
-from memtwin.errors import Aborted, Exited, Killed, OutOfMemoryKilled, UserError
+from memtwin.errors import Aborted, Exited, Killed, MemoryFault, OutOfMemoryKilled, UserError
 from memtwin.events import Observation
 from memtwin.heapcalls import WORD, integer
 from memtwin.kernel.addrspace import AddressSpace
@@ -87,6 +88,7 @@ class Process(ThreadCalls):
         self.spare_stacks: list[int] = []
         self._thread = pid
         self._made_threads = 0
+        self._own: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def start(cls, machine: Machine, pid: int, start: Image | Command, library: Library) -> Process:
@@ -96,19 +98,27 @@ class Process(ThreadCalls):
         """
         space = AddressSpace(machine.kernel, _WINDOW_BITS)
         process = cls(machine, pid, space, library.start(space, *start.begin(space)))
+        process._own = tuple(process._own_data())
         process._keep_resident()
         return process
 
-    def _keep_resident(self) -> None:
-        """Touch the writable pages of program, library and stack, as they are in a process that has begun to run."""
+    def _own_data(self) -> Iterator[tuple[int, int]]:
+        """(address, bytes) of the writable parts of program, library and stack that a process keeps using."""
         space = self.space
         for vma in space.vmas():
             name = vma_name(space, vma)
             if vma.flags & 2 and name.startswith("/"):
-                space.touch(vma.start, vma.end - vma.start, _WRITE)
+                yield vma.start, vma.end - vma.start
             elif name == "[stack]":
                 pages = min(_STACK_IN_USE * space.page_size, vma.end - vma.start)
-                space.touch(vma.end - pages, pages, _WRITE)
+                yield vma.end - pages, pages
+
+    def _keep_resident(self) -> None:
+        """Touch the program's own data, as it is in a process that has begun to run, where it is still mapped."""
+        for start, length in self._own:
+            self.space.touch(start, length, _WRITE)
+            with suppress(MemoryFault):
+                self.space.raise_stop()
 
     # How a call is made.
 
@@ -200,6 +210,7 @@ class Process(ThreadCalls):
         child = Process(self.machine, pid, space, self.libc.fork(space), self.pid)
         child.files = dict(self.files)
         child._thread = self._thread
+        child._own = self._own
         child._forked(self)
         return child
 

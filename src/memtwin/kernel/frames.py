@@ -204,6 +204,34 @@ class Frames:
             pfn += 1 << order
             count -= 1 << order
 
+    def blocks_by_order(self) -> list[list[int]]:
+        """The free blocks of each order by their first PFN, in the order in which they would be given out."""
+        blocks: list[list[int]] = []
+        for order in range(MAX_ORDER + 1):
+            blocks.append([])
+            pfn = load32(self.head_at + 4 * order)
+            while pfn != NO_FRAME:
+                blocks[order].append(pfn)
+                pfn = load32(self.next_at + 4 * pfn)
+        fresh = self.fresh
+        for order in range(MAX_ORDER, -1, -1):
+            while fresh + (1 << order) <= self.total:
+                blocks[order].append(fresh)
+                fresh += 1 << order
+        return blocks
+
+    def free_frames(self, first: int, last: int) -> set[int]:
+        """Which of the frames [first, last) are free. A block's head tells of all its frames."""
+        free = set(range(max(first, self.fresh), last))
+        pfn = first >> MAX_ORDER << MAX_ORDER
+        while pfn < min(last, self.fresh):
+            order = load8(self.order_at + pfn)
+            size = 1 << (order - 1) if order else 1
+            if order:
+                free.update(range(max(pfn, first), min(pfn + size, last)))
+            pfn += size
+        return free
+
     def free_blocks(self) -> list[int]:
         """How many free blocks there are of each order: a line of /proc/buddyinfo."""
         counts = [load32(self.count_at + 4 * order) for order in range(MAX_ORDER + 1)]
