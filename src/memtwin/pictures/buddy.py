@@ -7,17 +7,22 @@ from memtwin.pictures.canvas import Canvas
 from memtwin.views import BuddyView
 
 _WIDTH, _LEFT = 768, 80
+_SMALL = 5  # orders below this are small: blocks that could not be seen beside 1,024 frames
+_SMALLEST_PART = 64  # frames
 
 
 def buddy(view: BuddyView, before: BuddyView | None = None) -> str:
     """One row an order: every free block at its place in memory, so that a split shows as one block that becomes two
     half as long a row below, and a merge as the way back. Blocks that are new since `before` are framed, those that
-    were there then are dashed. The last row is the whole memory: free blocks, and between them what is in use."""
+    were there then are dashed. Of a large memory the rows show the part with the small blocks, the last row all of it:
+    free blocks, and between them what is in use."""
     orders = len(view.free)
     free = sum(len(blocks) << order for order, blocks in enumerate(view.free))
-    sheet = Canvas(_WIDTH + _LEFT + 70, 92 + 24 * orders, f"Buddy allocator: {free} of {view.total} frames free",
+    start, size = _part(view, before)
+    part = "" if size == view.total else f"; the rows show frames {start} to {start + size - 1}"
+    sheet = Canvas(_WIDTH + _LEFT + 70, 92 + 24 * orders, f"Buddy allocator: {free} of {view.total} frames free{part}",
                    ", ".join(f"order {order}: {len(blocks)}" for order, blocks in enumerate(view.free)))  # fmt: skip
-    scale = _WIDTH / max(view.total, 1)
+    rows = _Rows(sheet, start, size)
     sheet.say(_LEFT + _WIDTH + 10, 28, "free blocks", size=9, faint=True)
     for row, order in enumerate(reversed(range(orders))):
         y = 34 + 24 * row
@@ -27,27 +32,49 @@ def buddy(view: BuddyView, before: BuddyView | None = None) -> str:
         sheet.say(_LEFT + _WIDTH + 14, y + 14, f"{len(new)}", size=10, mono=True)
         sheet.line(_LEFT, y + 20, _LEFT + _WIDTH, y + 20)
         for first in sorted(old - new) if before else ():
-            sheet.box(
-                _LEFT + first * scale, y, frames * scale, 18, "gap", f"frames {first} to {first + frames - 1} were free"
-            )
+            rows.block(first, order, y, "gap", f"frames {first} to {first + frames - 1} were free", False)
         for first in view.free[order]:
-            _block(sheet, first, order, scale, y, before is not None and first not in old)
-    _memory(sheet, view, scale, 44 + 24 * orders)
+            hover = f"frames {first} to {first + frames - 1} free: order {order}"
+            rows.block(first, order, y, "table", hover, before is not None and first not in old)
+    _memory(sheet, view, 44 + 24 * orders)
     return sheet.svg()
+
+
+def _part(view: BuddyView, before: BuddyView | None) -> tuple[int, int]:
+    """(first frame, frames) of the aligned part of memory, a power of two, that has all small free blocks."""
+    small = [
+        (first, first + (1 << order))
+        for seen in (view, before or view)
+        for order, blocks in enumerate(seen.free[:_SMALL])
+        for first in blocks
+    ]
+    size, low, high = _SMALLEST_PART, min(small, default=(0, 0))[0], max((end for _, end in small), default=1)
+    while low // size != (high - 1) // size:
+        size *= 2
+    return (0, view.total) if size * 2 > view.total else (low // size * size, size)
 
 
 def _blocks(view: BuddyView | None, order: int) -> set[int]:
     return set(view.free[order]) if view is not None and order < len(view.free) else set()
 
 
-def _block(sheet: Canvas, first: int, order: int, scale: float, y: float, changed: bool) -> None:
-    last = first + (1 << order) - 1
-    wide = (1 << order) * scale
-    sheet.box(_LEFT + first * scale, y, wide, 18, "table", f"frames {first} to {last} free: order {order}", changed)
-    sheet.fit(_LEFT + first * scale, y + 13, wide, f"{first}–{last}" if order else f"{first}", size=9)
+class _Rows:
+    """The rows of a picture: frames from `start` on, `size` of them as wide as the sheet allows."""
+
+    def __init__(self, sheet: Canvas, start: int, size: int) -> None:
+        self.sheet, self.start, self.size = sheet, start, size
+        self.scale = _WIDTH / max(size, 1)
+
+    def block(self, first: int, order: int, y: float, kind: str, hover: str, changed: bool) -> None:
+        """A block at its place, when it lies in this part of memory."""
+        if self.start <= first < self.start + self.size:
+            x, wide = _LEFT + (first - self.start) * self.scale, (1 << order) * self.scale
+            self.sheet.box(x, y, wide, 18, kind, hover, changed)
+            self.sheet.fit(x, y + 13, wide, f"{first}–{first + (1 << order) - 1}" if order else f"{first}", size=9)
 
 
-def _memory(sheet: Canvas, view: BuddyView, scale: float, y: float) -> None:
+def _memory(sheet: Canvas, view: BuddyView, y: float) -> None:
+    scale = _WIDTH / max(view.total, 1)
     sheet.say(_LEFT - 10, y + 14, "memory", size=10, anchor="end", weight="600")
     sheet.box(_LEFT, y, _WIDTH, 20, "anonymous", "in use")
     for order, blocks in enumerate(view.free):
