@@ -141,9 +141,9 @@ def pages(process: Process, start: int, count: int) -> PagesView:
 
 
 def touched_pages(process: Process, most: int = 32) -> PagesView:
-    """The pages of the program's own mappings and heap that have an entry: what lessons look at."""
+    """The pages of heap, mappings and bss that have an entry, without the data that every process keeps resident."""
     sight = Sight(process)
-    names = {"heap", "mapping", "bss", "data"}
+    names = {"heap", "mapping", "bss"}
     spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
     found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
     return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))

@@ -246,7 +246,7 @@ class Process(ThreadCalls):
         return observe.pages(self, address, count)
 
     def touched_pages(self, most: int = 32) -> PagesView:
-        """The pages of heap, mappings and data that have an entry in the page table, up to `most`."""
+        """The pages of heap, mappings and bss that have an entry in the page table, up to `most`."""
         return observe.touched_pages(self, most)
 
     def word_at(self, address: int, length: int = 8) -> WordView:
