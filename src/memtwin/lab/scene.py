@@ -43,12 +43,8 @@ class Scene:
             self.family.append(step.result)
         if step.name in _ALLOCATING and isinstance(step.result, int) and step.result > 0:
             self.names[step.result] = f"{step.name} {step.line}"
-        owner = self._owner(step)
-        self.minor += owner.minflt
-        self.major += owner.majflt
-
-    def _owner(self, step: script.Step) -> Process:
-        return self.process if not step.process or len(self.family) == 1 else self.family[-1]
+        self.minor += step.minflt
+        self.major += step.majflt
 
     def remember(self) -> None:
         """The next step is the one to be shown: keep the state before it, to mark what it changes."""
@@ -101,12 +97,11 @@ class Scene:
         return process.space.brk_start
 
     def _sentences(self, step: script.Step) -> list[str]:
-        owner = self._owner(step)
         said = []
-        if owner.minflt:
-            said.append(_plural(owner.minflt, "minor fault") + ": pages were found or made without waiting for a disk.")
-        if owner.majflt:
-            said.append(_plural(owner.majflt, "major fault") + ": pages had to be brought in from swap or a file.")
+        if step.minflt:
+            said.append(_plural(step.minflt, "minor fault") + ": pages were found or made without waiting for a disk.")
+        if step.majflt:
+            said.append(_plural(step.majflt, "major fault") + ": pages had to be brought in from swap or a file.")
         said += self._changes()
         return said
 
