@@ -3,7 +3,7 @@
 
 Neighbouring pages to which the same happened are one event. Kinds: "demand zero", "zero page", "copy on write",
 "reuse" (the last owner keeps its frame), "file", "swap in", "swap out", "given back", "mapped", "unmapped",
-"protected", "break" and "ended".
+"protected", "break", "new" and "ended".
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ class State:
 
     @classmethod
     def of(cls, machine: Machine) -> State:
-        """Everything that can be compared later. Costs a walk through all page tables."""
+        """Everything that can be compared later, but for the data that processes keep resident.
+
+        Costs a walk through all page tables.
+        """
         spaces, pages = {}, {}
         for pid, process in machine.processes.items():
             sight = Sight(process)
             spaces[pid] = address_space(process)
-            pages[pid] = {at: sight.page_at(at) for at in sight.entries}
+            pages[pid] = {at: sight.page_at(at) for at in sight.entries if not process.is_own_data(at)}
         return cls(spaces, pages, machine.page_size)
 
     def owners(self, frame: int) -> list[int]:
@@ -44,13 +47,23 @@ class State:
 
 
 def between(before: State, after: State, step: int = 0) -> Iterator[Event]:
-    """What happened from one state to the other, process by process; processes that are new are left out."""
+    """What happened from one state to the other, process by process."""
     for pid, space in before.spaces.items():
         if pid not in after.spaces:
             yield Event(step, "ended", f"process {pid} is gone; the frames that only it mapped are free")
             continue
         for kind, sentence in (*_regions(space, after.spaces[pid]), *_pages(before, after, pid)):
             yield Event(step, kind, f"process {pid}: {sentence}")
+    for pid in after.spaces.keys() - before.spaces.keys():
+        yield Event(step, "new", f"process {pid} is new{_sharing(after, pid)}")
+
+
+def _sharing(state: State, pid: int) -> str:
+    """How many frames a new process has in common with others."""
+    others = {page.frame for other, pages in state.pages.items() if other != pid for page in pages.values()}
+    shared = sum(page.frame is not None and page.frame in others for page in state.pages[pid].values())
+    lie = "lies in a frame" if shared == 1 else "lie in frames"
+    return f": {shared} of its pages {lie} of its parent, until one of the two writes" if shared else ""
 
 
 def _regions(old: AddressSpaceView, new: AddressSpaceView) -> Iterator[tuple[str, str]]:

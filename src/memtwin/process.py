@@ -120,6 +120,10 @@ class Process(ThreadCalls):
             with suppress(MemoryFault):
                 self.space.raise_stop()
 
+    def is_own_data(self, address: int) -> bool:
+        """Whether the address lies in the data that is kept resident."""
+        return any(start <= address < start + length for start, length in self._own)
+
     # How a call is made.
 
     def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memtwin import heapview, observe, pictures, script
+from memtwin import events, heapview, observe, pictures, script
 from memtwin.errors import UserError
 from memtwin.machine import Machine
 from memtwin.process import Process
 from memtwin.units import format_size, parse_size
-from memtwin.views import AddressSpaceView, PagesView
+from memtwin.views import AddressSpaceView
 
 MAX_RAM = 256 << 20  # bytes of the machine that a page may ask for
 DEFAULT = {"ram": "16 MiB"}
@@ -33,6 +33,7 @@ class Scene:
         self.names: dict[int, str] = {}
         self.step: script.Step | None = None
         self.before: dict[str, Any] = {}
+        self.state: events.State | None = None
         self.said: list[str] = []
         self.minor = self.major = 0
 
@@ -49,6 +50,7 @@ class Scene:
     def remember(self) -> None:
         """The next step is the one to be shown: keep the state before it, to mark what it changes."""
         self.before = self._views()
+        self.state = events.State.of(self.machine)
 
     def _views(self) -> dict[str, Any]:
         living = [one for one in self.family if one.ended is None]
@@ -106,14 +108,10 @@ class Scene:
         return said
 
     def _changes(self) -> list[str]:
-        now, said = self._views(), []
-        old: AddressSpaceView | None = self.before.get("address space")
-        new: AddressSpaceView | None = now.get("address space")
-        if old and new and old.pid == new.pid and old.brk_end != new.brk_end:
-            way = "up" if new.brk_end > old.brk_end else "down"
-            said.append(f"The break moved {way} by {format_size(abs(new.brk_end - old.brk_end))}.")
-        said += _page_changes(self.before.get("pages", ()), now.get("pages", ()))
-        return said[:12]
+        if self.state is None:
+            return []
+        told = [event.sentence for event in events.between(self.state, events.State.of(self.machine))]
+        return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in told[:12]]
 
     def explain(self, key: str) -> str:
         """What a thing in a picture is, by its key: an address, or "frame N". UserError for anything else."""
@@ -147,37 +145,6 @@ _PICTURES: dict[str, Callable[[Any, Any], str]] = {
     "bins": lambda now, before: pictures.bins(now, before),
     "buddy": pictures.buddy,
 }
-
-
-def _page_changes(before: tuple[PagesView, ...], now: tuple[PagesView, ...]) -> list[str]:
-    """One sentence for each page whose state or frame changed."""
-    old = {(view.pid, page.address): page for view in before for page in view.pages}
-    said = []
-    for view in now:
-        for page in view.pages:
-            was = old.get((view.pid, page.address))
-            where = f"process {view.pid}, page {page.address:#x}"
-            if was is None or was.state == "absent":
-                said.append(f"{where}: " + _FIRST.get(page.state, "is there now") + _at(page.frame))
-            elif was.frame != page.frame and page.frame is not None and was.frame is not None:
-                why = (
-                    "the zero page was replaced"
-                    if was.state == "zero"
-                    else f"frame {was.frame} was copied, because others map it too"
-                )
-                said.append(f"{where}: {why}; its own frame is {page.frame} now.")
-            elif was.state != page.state:
-                said.append(f"{where}: {was.state} before, {page.state} now{_at(page.frame)}")
-    return said
-
-
-_FIRST = {"zero": "a read found the zero page", "anonymous": "the first write got a frame of zeros",
-          "file": "found in the file's pages", "shared": "shares a page with others",
-          "swapped": "was swapped out"}  # fmt: skip
-
-
-def _at(frame: int | None) -> str:
-    return f" (frame {frame})." if frame is not None else "."
 
 
 def _plural(count: int, what: str) -> str:
