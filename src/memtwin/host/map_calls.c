@@ -19,6 +19,8 @@ static void *map(void *hint, size_t length, int prot, int flags, int fd, off_t o
     if (!stream)
         return (void *)answer(SYS_6(SYS_mmap, hint, length, prot, flags, fd, offset));
     int held = lock(stream), fixed = (flags & EXACTLY) == MAP_FIXED;
+    if (fixed)
+        place_wanted((uint64_t)hint, length);
     before_placement(stream, 0);
     long result = SYS_6(SYS_mmap, hint, length, prot, flags, fd, offset);
     if (fixed)

@@ -87,6 +87,8 @@ void resynchronise(void)
 
 void before_placement(struct stream *stream, int sure)
 {
+    if (state->quiet)
+        return;
     uint64_t began = now();
     if (!sure && state->check_cost > FREE_CHECKS && state->check_cost > (began - state->header->start_ns) / 10) {
         state->checks_skipped++;
@@ -323,9 +325,13 @@ static void adapt(struct stream *stream, uint64_t time)
 
 void look(struct stream *stream)
 {
+    if (state->quiet) {
+        stream->countdown = UINT32_MAX;
+        return;
+    }
     uint64_t time = now();
     adapt(stream, time);
-    if (state->unsampled || time < state->next_sample || state->quiet || stream->level)
+    if (state->unsampled || time < state->next_sample || stream->level)
         return;
     state->next_sample = time + SAMPLE_EVERY;
     int thorough = time >= state->next_look;

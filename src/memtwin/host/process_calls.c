@@ -5,13 +5,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
-#include <sys/prctl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* A child of vfork runs in its parent's memory: what it does must not pass for the parent's doing. */
 static int borrowed(void)
 {
-    return !state || state->phase != RUNNING || (uint32_t)SYS_0(SYS_getpid) != state->pid;
+    if (!state || state->phase != RUNNING)
+        return 1;
+    return !state->quiet && (uint32_t)SYS_0(SYS_getpid) != state->pid; /* getpid may be what a filter kills for */
 }
 
 static void put_event(struct stream *stream, enum raw_op op)
@@ -144,9 +146,12 @@ static void after_fork(void)
         __atomic_store_n(&state->owner, 0, __ATOMIC_RELEASE);
 }
 
-void watch_forks(void)
+static void finish(void);
+
+void watch_ends(void)
 {
     pthread_atfork(before_fork, after_fork, NULL);
+    at_quick_exit(finish); /* it calls no destructors */
 }
 
 EXPORT pid_t fork(void)
@@ -280,7 +285,7 @@ __attribute__((destructor)) static void finish(void)
             observe_all(stream);
             uint8_t *p = begin(stream, next_number());
             if (p)
-                commit(stream, RAW_END, put(p, now() - state->header->start_ns));
+                commit(stream, RAW_END, put(p, (state->quiet ? stream->looked : now()) - state->header->start_ns));
             unlock(stream, held);
             leave(stream);
         }
@@ -298,32 +303,4 @@ EXPORT void _exit(int status)
 EXPORT void _Exit(int status)
 {
     _exit(status);
-}
-
-/* ---- Seccomp -------------------------------------------------------------------------------------------------- */
-
-/* A filter may be near (libseccomp sets PR_SET_NO_NEW_PRIVS first): from here on only calls that malloc needs too. */
-static void be_quiet(void)
-{
-    was_quiet = 1;
-    struct stream *stream = borrowed() ? NULL : enter();
-    if (!stream)
-        return;
-    if (!state->quiet && stream->cursor && stream->cursor < stream->end)
-        commit(stream, RAW_NOTE, put(put(stream->cursor + 1, RAW_NOTE_QUIET), sequence));
-    state->quiet = 1;
-    leave(stream);
-}
-
-EXPORT int prctl(int option, ...)
-{
-    unsigned long a[4];
-    va_list list;
-    va_start(list, option);
-    for (int i = 0; i < 4; i++)
-        a[i] = va_arg(list, unsigned long);
-    va_end(list);
-    if (option == PR_SET_SECCOMP || option == PR_SET_NO_NEW_PRIVS)
-        be_quiet();
-    return (int)answer(SYS_5(SYS_prctl, option, a[0], a[1], a[2], a[3]));
 }

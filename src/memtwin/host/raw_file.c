@@ -81,8 +81,7 @@ static long populate(uint8_t *window, uint64_t length)
     }
     if (result != -EINVAL)
         return result == -EFAULT ? -ENOSPC : result;
-    if (state->quiet) /* a kernel before 5.14: the file has to be opened */
-        return -EINVAL;
+    /* a kernel before 5.14: the file has to be opened */
     long fd = SYS_4(SYS_openat, AT_FDCWD, state->path, O_RDWR | O_CLOEXEC, 0);
     if (failed(fd))
         return fd;
@@ -96,21 +95,44 @@ static int at(long result, uint64_t address)
     return (uint64_t)result == address;
 }
 
+/* Takes the place, so that a mapping moved there replaces nothing of the program's. 0 or -errno. */
+static long take_place(uint64_t address, uint64_t length)
+{
+    long result = SYS_6(SYS_mmap, address, length, PROT_NONE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+    if (at(result, address))
+        return 0;
+    if (failed(result))
+        return result;
+    SYS_2(SYS_munmap, result, length); /* a kernel before 4.17 takes the address for a hint */
+    return -EEXIST;
+}
+
 /* Maps part of the file from the header's mapping: copy that, let the copy grow over the part, keep only the part. */
 static long window_from_header(uint64_t offset, uint64_t length)
 {
     uint64_t work = WORK_BASE + __atomic_fetch_add(&state->growths, 1, __ATOMIC_RELAXED) % 16 * 2 * FILE_MAX;
     uint64_t target = FILE_BASE + offset;
     int flags = MREMAP_MAYMOVE | MREMAP_FIXED;
-    long result = SYS_5(SYS_mremap, state->header, 0, RAW_GRAIN, flags, work);
-    if (!at(result, work))
+    long result = take_place(work, RAW_GRAIN);
+    if (failed(result))
         return result;
+    result = SYS_5(SYS_mremap, state->header, 0, RAW_GRAIN, flags, work);
+    if (!at(result, work)) {
+        SYS_2(SYS_munmap, work, RAW_GRAIN);
+        return result;
+    }
     result = SYS_5(SYS_mremap, work, RAW_GRAIN, offset + length, 0, 0);
     if (!at(result, work)) {
         SYS_2(SYS_munmap, work, RAW_GRAIN);
         return result;
     }
-    result = SYS_5(SYS_mremap, work + offset, length, length, flags, target);
+    result = take_place(target, length);
+    if (!failed(result)) {
+        result = SYS_5(SYS_mremap, work + offset, length, length, flags, target);
+        if (!at(result, target))
+            SYS_2(SYS_munmap, target, length);
+    }
     SYS_2(SYS_munmap, work, at(result, target) ? offset : offset + length);
     return result;
 }
@@ -129,37 +151,78 @@ static long window_from_path(uint64_t offset, uint64_t length)
     return result;
 }
 
-uint8_t *map_chunk(uint64_t length)
+/* A chunk of those that were mapped in advance. */
+static uint8_t *reserved_chunk(uint64_t length)
+{
+    uint8_t *chunk = __atomic_fetch_add(&state->reserve, length, __ATOMIC_RELAXED);
+    if (chunk && chunk + length <= state->reserve_end)
+        return chunk;
+    stop(RAW_FILTER, 0);
+    return NULL;
+}
+
+/* A new window at the end of the file; NULL with the reason in `status` and `error`. */
+static uint8_t *new_window(uint64_t length, uint32_t *status, long *error)
 {
     struct raw_header *header = state->header;
+    *status = RAW_LIMIT;
+    *error = 0;
     uint64_t offset = __atomic_fetch_add(&header->used, length, __ATOMIC_RELAXED);
     if (offset + length > header->file_length) {
         __atomic_fetch_sub(&header->used, length, __ATOMIC_RELAXED);
-        stop(RAW_LIMIT, 0);
         return NULL;
     }
     uint64_t target = FILE_BASE + offset;
     long result = window_from_header(offset, length);
-    if (!at(result, target) && !state->quiet)
+    if (!at(result, target))
         result = window_from_path(offset, length);
     if (!at(result, target)) {
-        stop(RAW_LIMIT, failed(result) ? -result : EEXIST);
+        *error = failed(result) ? -result : EEXIST;
         return NULL;
     }
     result = populate((uint8_t *)target, length);
     if (failed(result)) {
         SYS_2(SYS_munmap, target, length);
-        stop(RAW_NO_SPACE, -result);
+        *status = RAW_NO_SPACE;
+        *error = -result;
         return NULL;
     }
     mapped((int64_t)length);
     return (uint8_t *)target;
 }
 
+uint8_t *map_chunk(uint64_t length)
+{
+    uint32_t status;
+    long error;
+    if (state->quiet)
+        return reserved_chunk(length);
+    uint8_t *window = new_window(length, &status, &error);
+    if (!window)
+        stop(status, error);
+    return window;
+}
+
+void reserve_chunks(uint64_t length)
+{
+    uint32_t status;
+    long error;
+    state->reserve = new_window(length, &status, &error);
+    state->reserve_end = state->reserve ? state->reserve + length : NULL;
+}
+
 void unmap_chunk(uint8_t *window, uint64_t length)
 {
+    if (state->quiet)
+        return;
     SYS_2(SYS_munmap, window, length);
     mapped(-(int64_t)length);
+}
+
+void place_wanted(uint64_t start, uint64_t length)
+{
+    if (start < FILE_BASE + FILE_MAX && start + length > FILE_BASE)
+        stop(RAW_LIMIT, EEXIST);
 }
 
 /* Creates DIRECTORY/PID.START.raw and maps its header. 0: it cannot be done, and nothing is left behind. */

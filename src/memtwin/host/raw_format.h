@@ -120,6 +120,7 @@ enum raw_status {
     RAW_LIMIT = 2,           /* the file may not grow further (RLIMIT_FSIZE, address space) */
     RAW_OTHER_MALLOC = 3,    /* the program brings its own malloc: nothing was recorded */
     RAW_TOO_MANY_THREADS = 4,
+    RAW_FILTER = 5,          /* a seccomp filter leaves no way to let the file grow */
 };
 
 struct raw_header {

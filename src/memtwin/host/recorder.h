@@ -7,6 +7,7 @@
  *   process_calls.c  threads, fork, exec, exit, prctl
  *   stream.c         streams and their chunks, the lock, how threads come and go
  *   raw_file.c       the file and its windows (raw_format.h)
+ *   seccomp.c        filters of system calls
  *   observe.c        samples and snapshots of the VMAs
  *   start.c          beginning an image: state, header, who provides malloc
  *
@@ -86,7 +87,7 @@ struct state {
     uint32_t owner;          /* tid that holds the lock, 0: none */
     uint32_t leaving;        /* the owner is a thread on its way out */
     uint32_t unsampled;      /* no samples are wanted */
-    uint32_t quiet;          /* seccomp: only system calls that malloc needs too */
+    uint32_t quiet;          /* seccomp: no system calls */
     uint32_t observing;      /* somebody reads /proc */
     uint32_t registering;    /* somebody changes buckets */
     uint32_t pid;
@@ -97,6 +98,7 @@ struct state {
     struct raw_header *header;
     struct stream *retired;
     uint64_t growths;        /* windows mapped so far */
+    uint8_t *reserve, *reserve_end; /* chunks mapped in advance (seccomp.c) */
 
     /* observe.c */
     int64_t expected;        /* pages of address space, but for the break's */
@@ -144,6 +146,7 @@ struct next {
     int (*fexecve)(int, char *const *, char *const *);
 };
 extern struct next next;
+extern long (*next_syscall)(long, ...);
 
 /* start.c */
 int start(void);                              /* begin this image's file; 1: recording; errno kept */
@@ -155,6 +158,8 @@ const char *variable(const char *name);       /* of the environment, or NULL */
 int create_file(uint64_t start_ns);           /* maps state->header */
 uint8_t *map_chunk(uint64_t length);          /* NULL: recording has been stopped */
 void unmap_chunk(uint8_t *window, uint64_t length);
+void place_wanted(uint64_t start, uint64_t length); /* the program maps there, whatever stands there: the recorder leaves */
+void reserve_chunks(uint64_t length);         /* map them in advance; nothing when that is not possible */
 long slurp(const char *path, char *buffer, size_t size); /* whole small file, zero-ended; length, or -errno and "" */
 
 /* stream.c */

@@ -21,13 +21,14 @@ uint64_t sequence, fork_sequence;
 long tid_offset;
 uint32_t was_quiet;
 struct next next;
+long (*next_syscall)(long, ...);
 
 static int impossible;             /* the state's place is taken, or the kernel cannot wipe it on fork */
 static uint64_t parent_start;      /* start_ns of the image in this memory, for its fork children */
 static char other_malloc[512];     /* path of what provides malloc instead of libc; "" when libc does */
 static char libc_path[512], libc_build_id[64], recorder_path[512];
 
-extern void watch_forks(void);
+extern void watch_ends(void);
 
 const char *variable(const char *name)
 {
@@ -58,6 +59,7 @@ void resolve(void)
     int error = errno;
     FIND(malloc), FIND(calloc), FIND(realloc), FIND(reallocarray), FIND(free), FIND(memalign), FIND(posix_memalign);
     FIND(aligned_alloc), FIND(valloc), FIND(pvalloc), FIND(malloc_trim), FIND(mallopt), FIND(sbrk), FIND(brk);
+    next_syscall = (__typeof__(next_syscall))dlsym(RTLD_NEXT, "syscall");
     FIND(pthread_create), FIND(execve), FIND(execvpe), FIND(fexecve), FIND(fork);
     errno = error;
 }
@@ -145,7 +147,7 @@ static int make_state(void)
     find_malloc();
     if (!other_malloc[0]) {
         make_key();
-        watch_forks();
+        watch_ends();
     }
     return 1;
 }

@@ -25,12 +25,16 @@ static void nap(void)
     SYS_4(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &time);
 }
 
-/* A short lock around the buckets; 0 when a handler has interrupted its holder in this very thread. */
+/* A short lock around the buckets; 0 when a handler has interrupted its holder, or that one is held up for seconds. */
 static int registry_lock(void)
 {
-    for (int i = 0; i < 2000; i++) {
-        if (!__atomic_exchange_n(&state->registering, 1, __ATOMIC_ACQUIRE))
+    uint32_t tid = self_tid();
+    for (int i = 0; i < 20000; i++) {
+        uint32_t holder = 0;
+        if (__atomic_compare_exchange_n(&state->registering, &holder, tid, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
             return 1;
+        if (holder == tid)
+            return 0;
         if (i < 1000)
             __builtin_ia32_pause();
         else
@@ -138,11 +142,8 @@ int next_chunk(struct stream *stream)
     return 1;
 }
 
-/*
- * The stream of a thread that is not known yet, busy; NULL: it cannot be recorded. Its tid may have been another's.
- * A new thread's start is an event; the one in which an image begins is not new.
- */
-struct stream *begin_thread(uint32_t tid, int is_new)
+/* A stream that a thread has left, for thread `tid`; what an earlier thread of this tid had is left by then. Or NULL. */
+static struct stream *retired_stream(uint32_t tid)
 {
     if (!registry_lock())
         return NULL;
@@ -155,22 +156,30 @@ struct stream *begin_thread(uint32_t tid, int is_new)
     if (stream) {
         state->retired = stream->next;
         stream->tid = tid;
-        stream->busy = 0;
         stream->rounds = 0;
         stream->fresh = 1;
         stream->heap = 0;
         if (stream->inner)
             stream->inner->tid = tid;
-    } else {
-        stream = new_stream(tid, 0);
-    }
-    if (stream) {
-        stream->busy = 1;
-        insert(stream);
     }
     registry_unlock();
+    return stream;
+}
+
+/*
+ * The stream of a thread that is not known yet, busy; NULL: it cannot be recorded. Its tid may have been another's.
+ * A new thread's start is an event; the one in which an image begins is not new.
+ */
+struct stream *begin_thread(uint32_t tid, int is_new)
+{
+    struct stream *stream = retired_stream(tid);
     if (!stream)
+        stream = new_stream(tid, 0);
+    if (!stream || !registry_lock())
         return NULL;
+    stream->busy = 1;
+    insert(stream);
+    registry_unlock();
     watch_thread(stream);
     if (is_new) {
         int held = lock(stream);
@@ -217,10 +226,20 @@ struct stream *enter_slowly(uint32_t tid)
     return stream;
 }
 
+/* The kernel has done with a thread. The first one is a zombie from then on, until all others have ended as well. */
+static int is_gone(uint32_t tid)
+{
+    char stat[256];
+    if (tid != state->pid)
+        return SYS_3(SYS_tgkill, state->pid, tid, 0) == -ESRCH;
+    const char *end = slurp("/proc/self/stat", stat, sizeof stat) > 0 ? strrchr(stat, ')') : NULL;
+    return end && end[1] == ' ' && end[2] == 'Z';
+}
+
 /* The lock's owner was a thread on its way out, and it is gone: the caller owns the lock now and says so in its name. */
 static int inherit(struct stream *stream, uint32_t owner)
 {
-    if (!state->leaving || !owner || SYS_3(SYS_tgkill, state->pid, owner, 0) != -ESRCH)
+    if (!state->leaving || !owner || !is_gone(owner))
         return 0;
     if (!__atomic_compare_exchange_n(&state->owner, &owner, stream->tid, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         return 0;
@@ -264,9 +283,9 @@ int lock_slowly(struct stream *stream)
             __builtin_ia32_pause();
             continue;
         }
-        if (inherit(stream, owner))
+        if (!state->quiet && inherit(stream, owner))
             return 1;
-        if (spins % 64)
+        if (spins % 64 && !state->quiet)
             SYS_0(SYS_sched_yield);
         else
             nap();

@@ -27,6 +27,7 @@ STATUS_WORDS = {
     2: "the file was not allowed to grow further",
     OTHER_MALLOC: "the program brings its own malloc",
     4: "the program had too many threads",
+    5: "the program's seccomp filter lets the file grow no further",
 }
 
 _CHUNK = struct.Struct("<IIQIIQ")
