@@ -116,7 +116,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     need_root("mount a small file system")
     path = tmp_path / "small"
     path.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(path)], capture_output=True, check=False)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=512k", "none", str(path)], capture_output=True, check=False
+    )
     if done.returncode:
         pytest.skip(f"cannot mount a tmpfs: {done.stderr.decode().strip()}")
     yield path
@@ -245,7 +247,9 @@ def test_strict_seccomp(tmp_path: Path, busy: str) -> None:
 def test_a_setuid_program_of_another_user(tmp_path: Path) -> None:
     need_root("become somebody else")
     open_to_all(tmp_path)
-    program = build(tmp_path, '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d %d\\n", getuid(), geteuid()); }')
+    program = build(
+        tmp_path, '#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d %d\\n", getuid(), geteuid()); }'
+    )
     Path(program).chmod(0o4755)
     (tmp_path / "raw").mkdir(mode=0o777)
     (tmp_path / "raw").chmod(0o777)

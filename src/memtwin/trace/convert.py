@@ -27,6 +27,8 @@ Progress = Callable[[int, int], None]  # bytes of the raw files done so far, and
 _FIGURES = ("rss_bytes", "heap_bytes", "heap_resident_bytes", "arena_resident_bytes", "mmapped_resident_bytes",
             "anonymous_bytes", "total_vm_bytes", "cost_ns")  # fmt: skip
 
+_SAMPLES_AT_ONCE = 4096
+
 _NOTES = {
     1: "snapshots of the mappings were rationed: {} more were wanted",
     2: "the recorder's lock was held too long and was broken: the order of threads is not certain after that",
@@ -183,8 +185,10 @@ class _ImageImport:
                 self.writer.write_maps(batch)
 
     def _write_samples(self, final: bool) -> None:
-        """Write the samples whose event has a row by now, or all; the others wait."""
+        """Write the samples whose event has a row by now, or all; the others wait. Not before there are enough."""
         found, limit = self.decoder.found, self.decoder.expected
+        if len(found.samples) < _SAMPLES_AT_ONCE and not final:
+            return
         ready = sorted(sample for sample in found.samples if final or sample.number <= limit)
         if ready:
             found.samples = [] if final else [sample for sample in found.samples if sample.number > limit]
