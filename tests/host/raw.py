@@ -75,7 +75,7 @@ def read(path: Path) -> Image:
     pending: list[tuple[int, int, int, int, bytes]] = []
     at = GRAIN
     while at < min(header["used"], len(data)):
-        magic, length, sequence, thread, level, stream = CHUNK.unpack_from(data, at)
+        magic, length, sequence, thread, _, _ = CHUNK.unpack_from(data, at)
         if magic != 0x4B4E4843:
             at += GRAIN
             continue

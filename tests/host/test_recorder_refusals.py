@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.host.raw import read_all
-from tests.host.watch import build, need_recorder, need_root, returned, run, watch
+from tests.host.watch import build, need_recorder, need_root, run, watch
 
 from memtwin.host.record import recorder_environment
 

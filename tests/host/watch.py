@@ -64,8 +64,3 @@ def watch(
     plain = run(command, {**os.environ, **(environment or {})}, before)
     assert run(command, with_recorder, before) == plain
     return read_all(directory)
-
-
-def returned(image: Image) -> list[int]:
-    """The addresses that malloc returned, in order."""
-    return [event.fields[-1] for event in image.events if event.op == "MALLOC"]

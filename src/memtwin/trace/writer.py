@@ -31,8 +31,8 @@ from memtwin.trace.schema import (
 
 ROW_GROUP = 1 << 20
 
-# Measured on 4 M random events and on programs: a dictionary of addresses or of operations costs more time than all else
-# together. With each byte of the numbers in a stream of its own, zstd is fast and the file hardly larger.
+# Measured on random events and on programs: a dictionary of addresses or of operations takes more time than all else
+# together. With each byte of the numbers in a stream of its own, zstd is fast and the files are seldom larger.
 _SPLIT = "BYTE_STREAM_SPLIT"
 _EVENT_ENCODING = {"size": _SPLIT, "pointer": _SPLIT, "result": _SPLIT}
 
