@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """How fast raw files become a trace, and in how much memory: 100 M events by default.
 
-A C program is recorded and its raw file imported by a process of its own. Goals: at least 10 M events a second and core,
-and a peak of memory that does not grow with the trace.
+A C program is recorded and its raw file imported by a process of its own. Goals: at least 10 M events a second and
+core, and a peak of memory that does not grow with the trace.
 
     python benchmarks/import.py [MILLIONS OF EVENTS]
 """

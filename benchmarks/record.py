@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What a recorded event costs: nothing, memtwin in exact and in fast order, and heaptrack where it is installed.
 
-A C program allocates and frees in a tight loop over 256 slots, single-threaded and in 1, 2 and 8 threads. All of it in one
-run, the modes in turn, so that a busy machine troubles all of them; the best of several rounds counts. heaptrack also
-unwinds the stack at each call, which memtwin does not: it is not the same job. Goal: at most 25 ns on top of native.
+A C program allocates and frees in a tight loop over 256 slots, single-threaded and in 1, 2 and 8 threads. All of it
+in one run, the modes in turn, so that a busy machine troubles all of them; the best of several rounds counts.
+heaptrack also unwinds the stack at each call, which memtwin does not: it is not the same job. Goal: at most 25 ns on
+top of native.
 
     python benchmarks/record.py [ROUNDS]
 """

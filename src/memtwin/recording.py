@@ -48,7 +48,7 @@ def record(
     directory = Path(directory)
     with new_recording(directory, command) as raw:
         try:
-            environment = recorder_environment(raw.path, fast, sample)
+            environment = os.environ if program.spare else recorder_environment(raw.path, fast, sample)
             ended = run_program(program, environment)
         except BaseException:
             if not any(raw.path.glob("*.raw")):

@@ -158,6 +158,18 @@ def test_a_program_with_an_allocator_of_its_own(tmp_path: Path) -> None:
     assert f"its own malloc, {tmp_path}/x" in nothing(done, tmp_path / "t")
 
 
+def test_a_program_with_a_sanitizer(tmp_path: Path) -> None:
+    (tmp_path / "x.c").write_text(HELLO)
+    built = subprocess.run(
+        ["cc", "-fsanitize=address", "x.c", "-o", "x"], cwd=tmp_path, capture_output=True, check=False
+    )
+    if built.returncode:
+        pytest.skip("no libasan: apt install libgcc-12-dev")
+    done = record(tmp_path / "t", str(tmp_path / "x"))
+    assert (done.returncode, done.stdout) == (7, "hello\n")
+    assert "sanitizer" in nothing(done, tmp_path / "t")
+
+
 def test_a_static_programs_children_are_recorded(tmp_path: Path) -> None:
     text = '#include <unistd.h>\nint main(void) { execl("/bin/echo", "echo", "hello", NULL); return 1; }\n'
     done = record(tmp_path / "t", str(compile_c(tmp_path, text, "-static")))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import platform
+import re
 import shutil
 import stat
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from memtwin.errors import UserError
 _HEAD = 256  # bytes of a program that the kernel looks at: BINPRM_BUF_SIZE, linux/binfmts.h
 _SCRIPT_DEPTH = 5  # interpreters that are scripts themselves; fs/exec.c, exec_binprm
 _CAPABILITIES = "security.capability"  # capabilities(7), file capabilities
+_SANITIZER = re.compile(r"lib(a|t|hwa|l|m)san\.so")
 _MACHINES = {"EM_X86_64": "x86_64", "EM_AARCH64": "aarch64", "EM_386": "i386"}
 
 
@@ -32,11 +34,13 @@ class Program:
     """A program that can be started.
 
     obstacle: why the recorder cannot get into it, None when nothing is known that would keep it out.
+    spare: the environment must not bring the recorder in, for the program would not run with it.
     """
 
     path: Path  # what execve takes
     arguments: tuple[str, ...]  # with argv[0]
     obstacle: str | None
+    spare: bool = False
 
 
 def find_program(command: list[str]) -> Program:
@@ -50,7 +54,10 @@ def find_program(command: list[str]) -> Program:
         return Program(path, tuple(command), None)
     if head[:2] != b"#!" and head[:4] != b"\x7fELF":  # execvp and every shell start such a file with the shell
         return Program(Path("/bin/sh"), ("sh", str(path), *command[1:]), None)
-    return Program(path, tuple(command), _obstacle(_interpreter(path)))
+    program = _interpreter(path)
+    if sanitizer := _sanitizer(program):
+        return Program(path, tuple(command), f"it is built with a sanitizer ({sanitizer}), which must come first", True)
+    return Program(path, tuple(command), _obstacle(program))
 
 
 def _search(name: str) -> Path:
@@ -119,6 +126,17 @@ def _of_the_format(path: Path) -> str | None:
     if name.startswith("ld-musl"):
         return "its C library is musl, and the recorder is for glibc"
     return None if name.startswith("ld-linux") else f"its loader is {name}, not glibc's"
+
+
+def _sanitizer(path: Path) -> str | None:
+    """The sanitizer's runtime that a program is linked to: it ends a program in which another library comes first."""
+    try:
+        with path.open("rb") as file:
+            elf: Any = ELFFile(file)
+            tags = [tag for segment in elf.iter_segments("PT_DYNAMIC") for tag in segment.iter_tags("DT_NEEDED")]
+            return next((tag.needed for tag in tags if _SANITIZER.match(tag.needed)), None)
+    except (ELFError, OSError, ValueError):
+        return None  # what is wrong with the file is told elsewhere
 
 
 def _of_the_rights(path: Path) -> str | None:

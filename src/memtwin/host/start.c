@@ -96,18 +96,34 @@ static void read_build_id(const char *base)
     }
 }
 
-/* Whom does the program's malloc belong to: the one in front of all, and the one behind us? */
+/* Where the object that a function is of is loaded; NULL when it is of none. */
+static const char *home(const void *function)
+{
+    Dl_info info;
+    return dladdr(function, &info) ? info.dli_fbase : NULL;
+}
+
+/*
+ * Whom does the program's malloc belong to: the one in front of all, and the one behind us? tcmalloc and mimalloc also
+ * bring a __libc_malloc of their own, so libc is known by a function that no allocator replaces.
+ */
 static void find_malloc(void)
 {
     Dl_info info;
-    void *front = dlsym(RTLD_DEFAULT, "malloc"), *libc = (void *)__libc_malloc, *ours = (void *)malloc;
+    const void *front = dlsym(RTLD_DEFAULT, "malloc"), *ours = (const void *)malloc, *other = NULL;
+    const void *behind[] = {(const void *)next.malloc, (const void *)next.free, (const void *)__libc_malloc};
+    const char *libc = home((const void *)gnu_get_libc_version);
     if (dladdr(ours, &info))
         copy_text(recorder_path, sizeof recorder_path, info.dli_fname);
-    if (dladdr(libc, &info)) {
+    if (dladdr((const void *)gnu_get_libc_version, &info)) {
         copy_text(libc_path, sizeof libc_path, info.dli_fname);
-        read_build_id(info.dli_fbase);
+        read_build_id(libc);
     }
-    void *other = front != ours ? front : (void *)next.malloc != libc ? (void *)next.malloc : NULL;
+    if (front != ours)
+        other = front;
+    for (int i = 0; i < 3 && !other; i++)
+        if (home(behind[i]) != libc)
+            other = behind[i];
     if (other)
         copy_text(other_malloc, sizeof other_malloc, dladdr(other, &info) ? info.dli_fname : "?");
 }
