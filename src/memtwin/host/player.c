@@ -12,7 +12,7 @@
        header     one page: struct header
        operations struct operation [header.operations]
        log        struct entry [header.operations]       what operation i gave
-       hidden     struct hidden [header.hidden_room]      the library's own calls
+       hidden     struct hidden [header.hidden_room]      the library's own calls, and POKEs: what it wrote itself
        values     u64 [header.values_room]                mallinfo's fields, ten a call
 
    The slots, the pointers that operations name, are the player's own, so that a forked child has its own too.
@@ -91,6 +91,7 @@ static word thread_handle[THREADS];
 static u64 next_operation;              /* shared by the threads; only the baton's holder looks at it */
 static u32 ending;                      /* thread that is to be joined by thread 0, 0 for none */
 static u64 last_operation;              /* where this process stops: in a forked child, before the end */
+static word own_block, own_size;        /* what pthread_create got last: the new thread's table of TLS blocks */
 static u32 forked;                      /* 1 in a forked child, which has one thread and ends where it stops */
 
 /* ---- system calls, straight to the kernel ---- */
@@ -195,6 +196,7 @@ static int *error_place(void)
 }
 
 static void play(u32 thread);
+static void note(u32 op, word size, word argument, word pointer, word result);
 
 static word thread_main(word thread)
 {
@@ -213,6 +215,10 @@ static word start_thread(u32 thread)
     if (F(F_PTHREAD_CREATE, word (*)(word, word, word, word))((word) &thread_handle[thread], (word) attributes,
                                                               (word) thread_main, thread))
         die("pthread_create failed");
+    for (word at = 0; at < own_size; at += sizeof(word))    /* what the library has written into the block */
+        if (*(word *) (own_block + at))
+            note(POKE, at, *(word *) (own_block + at), own_block, 0);
+    own_size = 0;
     return 0;
 }
 
@@ -475,6 +481,8 @@ EXPORTED word calloc(word count, word size)
     must_have_begun();
     word result = F(CALLOC, two)(count, size);
     note(CALLOC, count, size, 0, result);
+    own_block = result;
+    own_size = result ? count * size : 0;
     return result;
 }
 

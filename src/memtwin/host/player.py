@@ -33,6 +33,7 @@ import numpy.typing as npt
 from memtwin.errors import MemtwinError, UserError
 from memtwin.host.libc_symbols import read_functions, read_symbols
 from memtwin.host.libcs import Libc
+from memtwin.libc.release import find_release
 from memtwin.trace.schema import Op
 
 OPERATION = np.dtype(
@@ -354,6 +355,22 @@ class Player:
         """Address of mp_ in the process."""
         return self._library_base() + read_symbols(self.libc.libc).mp
 
+    def state_size(self) -> int:
+        """Bytes of main_arena."""
+        return find_release(self.libc.release).state_size
+
+    def mp_size(self) -> int:
+        """Bytes of mp_."""
+        return find_release(self.libc.release).mp_size
+
+    def tcache_key(self) -> int:
+        """The random word that marks cached chunks; 0 before 2.34, and when the process has ended."""
+        offset = key_offset(self.libc)
+        if not offset or self._process.poll() is not None:
+            return 0
+        start = self._library_base() + offset
+        return int.from_bytes(self.memory(start, start + self.libc.word).tobytes(), "little")
+
     def _library_base(self) -> int:
         real = os.path.realpath(self.libc.libc)
         return next(m.start for m in self.start_maps if os.path.realpath(m.path) == real)
@@ -374,6 +391,35 @@ def zero_page() -> int:
     with open("/proc/self/pagemap", "rb", buffering=0) as file:
         entry = int.from_bytes(os.pread(file.fileno(), 8, address // 4096 * 8), "little")
     return entry & int(_FRAME) or 1 << 55
+
+
+@lru_cache
+def key_offset(libc: Libc) -> int:
+    """Where a library has tcache_key, relative to its load address; 0 for one whose key is not a random word.
+
+    It has no symbol: a block is freed into the cache, which writes the key there, and the library's data are searched.
+    """
+    if not find_release(libc.release).has("random_tcache_key"):
+        return 0
+    column = np.zeros(5, OPERATION)
+    column["op"] = Op.MALLOC, Op.MALLOC, Op.FREE, Op.FREE, Play.STOP
+    column["slot"] = 0, 1, 0, 1, 0
+    column["byte"][2:4] = 1  # the pointers stay in their slots
+    column["size"][:2] = 40
+    with Player(libc, column, 2) as player:
+        player.run()
+        place = int(player.entries["result"][1]) + libc.word
+        key = player.memory(place, place + libc.word).tobytes()
+        base = player._library_base()
+        real = os.path.realpath(libc.libc)
+        at = next(i for i, m in enumerate(player.start_maps) if os.path.realpath(m.path) == real)
+        for line in player.start_maps[at:]:
+            if "w" not in line.permissions or (line.path and os.path.realpath(line.path) != real):
+                continue
+            found = player.memory(line.start, line.end).tobytes().find(key)
+            if found >= 0:
+                return line.start + found - base
+    raise PlayerError(f"{libc.libc}: no tcache_key in its data")
 
 
 def describe_ending(ending: Ending) -> str:

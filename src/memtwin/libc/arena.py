@@ -17,16 +17,8 @@ if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        AV_ATTACHED,
-        AV_MAX_SYSTEM_MEM,
-        AV_NEXT,
-        AV_NEXT_FREE,
-        AV_SIZE,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         HEADER,
         HEAP_AR_PTR,
-        HEAP_INFO,
         HEAP_SIZE,
         NON_MAIN_ARENA,
         PREV_INUSE,
@@ -76,34 +68,34 @@ def arena_get_retry(s: State, av: int, size: int) -> int:
 def detach_arena(s: State, av: int) -> None:
     """One thread less uses the arena; it is not put on the free list by this."""
     if av:
-        put(s, av + AV_ATTACHED, get(s, av + AV_ATTACHED) - 1)
+        put(s, av + s.av_attached, get(s, av + s.av_attached) - 1)
 
 
 def new_arena(s: State, size: int) -> int:
     """A new arena at the start of a heap of its own, with room for `size` if that fits; 0 when there is no heap."""
-    least = HEAP_INFO + AV_SIZE + ALIGNMENT
+    least = s.heap_info + s.av_size + ALIGNMENT
     heap = new_heap(s, size + least, s.top_pad)
     if heap == 0:
         heap = new_heap(s, least, s.top_pad)
         if heap == 0:
             return 0
-    av = heap + HEAP_INFO
+    av = heap + s.heap_info
     put(s, heap + HEAP_AR_PTR, av)
     init_arena(s, av)
-    put(s, av + AV_ATTACHED, 1)
+    put(s, av + s.av_attached, 1)
     usable = get(s, heap + HEAP_SIZE)
-    put(s, av + AV_SYSTEM_MEM, usable)
-    put(s, av + AV_MAX_SYSTEM_MEM, usable)
-    top = av + AV_SIZE
+    put(s, av + s.av_system_mem, usable)
+    put(s, av + s.av_max_system_mem, usable)
+    top = av + s.av_size
     misalign = (top + HEADER) & ALIGN_MASK
     if misalign:
         top += ALIGNMENT - misalign
-    put(s, av + AV_TOP, top)
+    put(s, av + s.av_top, top)
     put(s, top + 8, (heap + usable - top) | PREV_INUSE)
     replaced = s.thread_arena
     s.thread_arena = av
-    put(s, av + AV_NEXT, get(s, s.main_arena + AV_NEXT))
-    put(s, s.main_arena + AV_NEXT, av)
+    put(s, av + s.av_next, get(s, s.main_arena + s.av_next))
+    put(s, s.main_arena + s.av_next, av)
     detach_arena(s, replaced)
     return av
 
@@ -112,8 +104,8 @@ def take_free_arena(s: State) -> int:
     """The first arena of the free list becomes the thread's; 0 when the list is empty."""
     av = s.free_list
     if av:
-        s.free_list = get(s, av + AV_NEXT_FREE)
-        put(s, av + AV_ATTACHED, 1)
+        s.free_list = get(s, av + s.av_next_free)
+        put(s, av + s.av_attached, 1)
         detach_arena(s, s.thread_arena)
         s.thread_arena = av
     return av
@@ -126,12 +118,12 @@ def remove_from_free_list(s: State, av: int) -> None:
     while at and not s.space.stop_signal:
         if at == av:
             if before:
-                put(s, before + AV_NEXT_FREE, get(s, at + AV_NEXT_FREE))
+                put(s, before + s.av_next_free, get(s, at + s.av_next_free))
             else:
-                s.free_list = get(s, at + AV_NEXT_FREE)
+                s.free_list = get(s, at + s.av_next_free)
             return
         before = at
-        at = get(s, at + AV_NEXT_FREE)
+        at = get(s, at + s.av_next_free)
 
 
 def reused_arena(s: State) -> int:
@@ -140,9 +132,9 @@ def reused_arena(s: State) -> int:
     replaced = s.thread_arena
     detach_arena(s, replaced)
     remove_from_free_list(s, av)
-    put(s, av + AV_ATTACHED, get(s, av + AV_ATTACHED) + 1)
+    put(s, av + s.av_attached, get(s, av + s.av_attached) + 1)
     s.thread_arena = av
-    s.next_to_use = get(s, av + AV_NEXT)
+    s.next_to_use = get(s, av + s.av_next)
     return av
 
 
@@ -152,10 +144,10 @@ def release_arena(s: State) -> None:
     s.thread_arena = 0
     if av == 0:
         return
-    attached = get(s, av + AV_ATTACHED) - 1
-    put(s, av + AV_ATTACHED, attached)
+    attached = get(s, av + s.av_attached) - 1
+    put(s, av + s.av_attached, attached)
     if attached == 0:
-        put(s, av + AV_NEXT_FREE, s.free_list)
+        put(s, av + s.av_next_free, s.free_list)
         s.free_list = av
 
 
@@ -163,13 +155,13 @@ def arenas_after_fork(s: State) -> None:
     """In the child only the calling thread is left: all arenas but its own are free (__malloc_fork_unlock_child)."""
     s.free_list = 0
     if s.thread_arena:
-        put(s, s.thread_arena + AV_ATTACHED, 1)
+        put(s, s.thread_arena + s.av_attached, 1)
     av = s.main_arena
     while not s.space.stop_signal:
         if av != s.thread_arena:
-            put(s, av + AV_ATTACHED, 0)
-            put(s, av + AV_NEXT_FREE, s.free_list)
+            put(s, av + s.av_attached, 0)
+            put(s, av + s.av_next_free, s.free_list)
             s.free_list = av
-        av = get(s, av + AV_NEXT)
+        av = get(s, av + s.av_next)
         if av == s.main_arena or av == 0:
             break

@@ -5,8 +5,11 @@ from memtwin.libc.state cimport *
 cdef inline uint64_t chunk_size(State s, uint64_t p) noexcept:
     return get(s, p + 8) & ~<uint64_t>SIZE_BITS
 
-cdef inline uint64_t bin_at(uint64_t av, uint64_t index) noexcept:
-    return av + AV_BINS - 32 + 16 * index
+cdef inline uint64_t bin_at(State s, uint64_t av, uint64_t index) noexcept:
+    return av + s.av_bins - 32 + 16 * index
+
+cdef inline bint have_fastchunks(State s, uint64_t av) noexcept:
+    return not s.no_fastbins and get32(s, av + AV_HAVE_FASTCHUNKS) != 0
 
 cdef inline bint contiguous(State s, uint64_t av) noexcept:
     return not get32(s, av + AV_FLAGS) & NONCONTIGUOUS
@@ -27,6 +30,8 @@ cdef void init_arena(State s, uint64_t av) noexcept
 cdef void mark_in_use(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef void unlink_chunk(State s, uint64_t av, uint64_t p) noexcept
 cdef bint put_unsorted(State s, uint64_t av, uint64_t p, uint64_t size, object message) noexcept
+cdef bint put_small(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
+cdef void mark_bin(State s, uint64_t av, uint64_t index) noexcept
 cdef void put_large(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef void link_between(State s, uint64_t p, uint64_t back, uint64_t forward) noexcept
 cdef void consolidate(State s, uint64_t av) noexcept

@@ -16,12 +16,9 @@ import cython
 if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_BINMAP,
-        AV_BINS,
         AV_FASTBINS,
         AV_FLAGS,
         AV_HAVE_FASTCHUNKS,
-        AV_TOP,
         MIN_LARGE_SIZE,
         MINSIZE,
         NBINS,
@@ -42,9 +39,13 @@ if not cython.compiled:
         """A chunk's size without its flag bits."""
         return get(s, p + 8) & ~SIZE_BITS
 
-    def bin_at(av: int, index: int) -> int:
+    def bin_at(s: State, av: int, index: int) -> int:
         """The bin, addressed as a chunk."""
-        return av + AV_BINS - 32 + 16 * index
+        return av + s.av_bins - 32 + 16 * index
+
+    def have_fastchunks(s: State, av: int) -> bool:
+        """Whether the arena's fast bins may have chunks."""
+        return not s.no_fastbins and get32(s, av + AV_HAVE_FASTCHUNKS) != 0
 
     def contiguous(s: State, av: int) -> bool:
         """Whether the arena's memory is one piece, grown by the break."""
@@ -86,13 +87,14 @@ def bin_index(size: int) -> int:
 def init_arena(s: State, av: int) -> None:
     """malloc_init_state: all bins empty, no top yet (the unsorted bin stands in for it)."""
     for index in range(1, NBINS):
-        bin = bin_at(av, index)
+        bin = bin_at(s, av, index)
         put(s, bin + 16, bin)
         put(s, bin + 24, bin)
     if av != s.main_arena:
         put32(s, av + AV_FLAGS, get32(s, av + AV_FLAGS) | NONCONTIGUOUS)
-    put32(s, av + AV_HAVE_FASTCHUNKS, 0)
-    put(s, av + AV_TOP, bin_at(av, 1))
+    if not s.no_fastbins:
+        put32(s, av + AV_HAVE_FASTCHUNKS, 0)
+    put(s, av + s.av_top, bin_at(s, av, 1))
 
 
 def mark_in_use(s: State, av: int, p: int, size: int) -> None:
@@ -138,7 +140,7 @@ def unlink_chunk(s: State, av: int, p: int) -> None:
 
 def put_unsorted(s: State, av: int, p: int, size: int, message: str) -> bool:
     """The free chunk becomes the first of the unsorted bin. Aborts with `message` when the bin is broken."""
-    unsorted = bin_at(av, 1)
+    unsorted = bin_at(s, av, 1)
     first = get(s, unsorted + 16)
     if get(s, first + 24) != unsorted:
         s.die(message)
@@ -153,6 +155,19 @@ def put_unsorted(s: State, av: int, p: int, size: int, message: str) -> bool:
     return True
 
 
+def put_small(s: State, av: int, p: int, size: int) -> bool:
+    """The free chunk becomes the first of its small bin, since 2.41. Aborts when the bin is broken."""
+    index = size >> 4
+    bin = bin_at(s, av, index)
+    first = get(s, bin + 16)
+    if get(s, first + 24) != bin:
+        s.die("free(): chunks in smallbin corrupted")
+        return False
+    mark_bin(s, av, index)
+    link_between(s, p, bin, first)
+    return True
+
+
 def link_between(s: State, p: int, back: int, forward: int) -> None:
     """The chunk takes its place in a list."""
     put(s, p + 24, back)
@@ -163,14 +178,14 @@ def link_between(s: State, p: int, back: int, forward: int) -> None:
 
 def mark_bin(s: State, av: int, index: int) -> None:
     """Note in the bit map that the bin may have chunks."""
-    at = av + AV_BINMAP + 4 * (index >> 5)
+    at = av + s.av_binmap + 4 * (index >> 5)
     put32(s, at, get32(s, at) | (1 << (index & 31)))
 
 
 def put_large(s: State, av: int, p: int, size: int) -> None:
     """Sort a free chunk into its bin, small or large."""
     index = bin_index(size)
-    bin = bin_at(av, index)
+    bin = bin_at(s, av, index)
     back = bin
     forward = get(s, bin + 16)
     if size >= MIN_LARGE_SIZE:
@@ -185,6 +200,9 @@ def put_large(s: State, av: int, p: int, size: int) -> None:
                 forward = bin
                 put(s, p + 32, largest)
                 smallest = get(s, largest + 40)
+                if s.checks_nextsize and get(s, smallest + 32) != largest:
+                    s.die("malloc(): largebin double linked list corrupted (nextsize)")
+                    return
                 put(s, p + 40, smallest)
                 put(s, smallest + 32, p)
                 put(s, largest + 40, p)
@@ -222,6 +240,8 @@ def place_by_size(s: State, p: int, head: int, forward: int) -> int:
 
 def consolidate(s: State, av: int) -> None:
     """malloc_consolidate: every chunk of the fast bins joins its free neighbours and goes to the unsorted bin or top."""
+    if s.no_fastbins:
+        return
     put32(s, av + AV_HAVE_FASTCHUNKS, 0)
     for index in range(NFASTBINS):
         fb = av + AV_FASTBINS + 8 * index
@@ -235,7 +255,7 @@ def consolidate(s: State, av: int) -> None:
 
 def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
     """One chunk of `consolidate`; returns the next of its fast bin."""
-    if p & ALIGN_MASK:
+    if p & ALIGN_MASK and s.link_mask:
         s.die("malloc_consolidate(): unaligned fastbin chunk detected")
         return 0
     size = chunk_size(s, p)
@@ -253,16 +273,16 @@ def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
             s.die("corrupted size vs. prev_size in fastbins")
             return 0
         unlink_chunk(s, av, p)
-    if above == get(s, av + AV_TOP):
+    if above == get(s, av + s.av_top):
         put(s, p + 8, (size + above_size) | PREV_INUSE)
-        put(s, av + AV_TOP, p)
+        put(s, av + s.av_top, p)
         return after
     if get(s, above + above_size + 8) & PREV_INUSE:
         put(s, above + 8, get(s, above + 8) & ~PREV_INUSE)
     else:
         size += above_size
         unlink_chunk(s, av, above)
-    unsorted = bin_at(av, 1)
+    unsorted = bin_at(s, av, 1)
     first = get(s, unsorted + 16)
     put(s, unsorted + 16, p)
     put(s, first + 24, p)

@@ -4,7 +4,7 @@ from memtwin.hostmem cimport load8, store8
 from memtwin.libc.bins cimport bin_at, bin_index, chunk_size, contiguous
 from memtwin.libc.malloc cimport Malloc
 from memtwin.libc.state cimport *
-from memtwin.libc.tcache cimport tcache_index
+from memtwin.libc.tcache cimport any_tcache_index
 
 cdef class Piece:
     cdef readonly uint64_t start, end, in_use, free

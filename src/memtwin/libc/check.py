@@ -31,18 +31,10 @@ if not cython.compiled:
     from memtwin.libc.bins import bin_at, bin_index, chunk_size, contiguous
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_ATTACHED,
-        AV_BINMAP,
         AV_FASTBINS,
         AV_HAVE_FASTCHUNKS,
-        AV_MAX_SYSTEM_MEM,
-        AV_NEXT,
-        AV_SIZE,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         HEADER,
         HEAP_AR_PTR,
-        HEAP_INFO,
         HEAP_MPROTECT_SIZE,
         HEAP_PREV,
         HEAP_SIZE,
@@ -54,13 +46,11 @@ if not cython.compiled:
         NON_MAIN_ARENA,
         PREV_INUSE,
         SIZE_BITS,
-        TCACHE_BINS,
-        TCACHE_ENTRIES,
         get,
         get16,
         get32,
     )
-    from memtwin.libc.tcache import tcache_index
+    from memtwin.libc.tcache import any_tcache_index
 
 
 class Piece:
@@ -96,7 +86,7 @@ class HeapCheck:
         while self.problem is None and not s.space.stop_signal:
             seen += 1
             self.check_arena(av)
-            av = get(s, av + AV_NEXT)
+            av = get(s, av + s.av_next)
             if av == s.main_arena:
                 break
             if seen > s.narenas:
@@ -129,11 +119,11 @@ class HeapCheck:
     def check_arena(self, av: int) -> None:
         """An arena's pieces, lists and numbers."""
         s = self.s
-        attached = get(s, av + AV_ATTACHED)
+        attached = get(s, av + s.av_attached)
         users = users_of(s, av)
         if attached != users:
             self.broken(av, f"{attached} threads are attached to the arena, {users} use it")
-        if get(s, av + AV_MAX_SYSTEM_MEM) < get(s, av + AV_SYSTEM_MEM):
+        if get(s, av + s.av_max_system_mem) < get(s, av + s.av_system_mem):
             self.broken(av, "max_system_mem is less than system_mem")
         if av == s.main_arena:
             self.check_main_pieces(av)
@@ -147,9 +137,9 @@ class HeapCheck:
     def check_main_pieces(self, av: int) -> None:
         """The main arena: what the break has moved over, in pieces where that was not all."""
         s = self.s
-        top = get(s, av + AV_TOP)
-        if top == bin_at(av, 1):
-            if get(s, av + AV_SYSTEM_MEM):
+        top = get(s, av + s.av_top)
+        if top == bin_at(s, av, 1):
+            if get(s, av + s.av_system_mem):
                 self.broken(av, "the arena has memory, but no top")
             return
         end = top + chunk_size(s, top)
@@ -159,13 +149,13 @@ class HeapCheck:
                 return
             if stop == top:
                 self.check_top(av, end)
-        if contiguous(s, av) and self.problem is None and get(s, av + AV_SYSTEM_MEM) != end - s.sbrk_base:
-            self.broken(av, f"system_mem is {get(s, av + AV_SYSTEM_MEM)}, the heap has {end - s.sbrk_base} bytes")
+        if contiguous(s, av) and self.problem is None and get(s, av + s.av_system_mem) != end - s.sbrk_base:
+            self.broken(av, f"system_mem is {get(s, av + s.av_system_mem)}, the heap has {end - s.sbrk_base} bytes")
 
     def check_heaps(self, av: int) -> None:
         """A thread's arena: its heaps from the last, where the top is, to the first, where the arena itself is."""
         s = self.s
-        top = get(s, av + AV_TOP)
+        top = get(s, av + s.av_top)
         heap = top & ~(s.heap_max - 1)
         total = 0
         while heap and self.problem is None and not s.space.stop_signal:
@@ -175,22 +165,22 @@ class HeapCheck:
                 self.broken(heap, "the heap is another arena's")
             if size > get(s, heap + HEAP_MPROTECT_SIZE) or get(s, heap + HEAP_MPROTECT_SIZE) > s.heap_max:
                 self.broken(heap, f"the heap's size {size} is more than is writable or reserved")
-            start = heap + HEAP_INFO
+            start = heap + s.heap_info
             if av == start:
-                start = (av + AV_SIZE + ALIGN_MASK) & ~ALIGN_MASK
+                start = (av + s.av_size + ALIGN_MASK) & ~ALIGN_MASK
             end = heap + size
             if self.problem is None and self.walk(av, start, end, top) == top:
                 self.check_top(av, end)
-            if av == heap + HEAP_INFO:
+            if av == heap + s.heap_info:
                 break
             heap = get(s, heap + HEAP_PREV)
-        if self.problem is None and total != get(s, av + AV_SYSTEM_MEM):
-            self.broken(av, f"system_mem is {get(s, av + AV_SYSTEM_MEM)}, the heaps have {total} bytes")
+        if self.problem is None and total != get(s, av + s.av_system_mem):
+            self.broken(av, f"system_mem is {get(s, av + s.av_system_mem)}, the heaps have {total} bytes")
 
     def check_top(self, av: int, end: int) -> None:
         """The top: in use below it, large enough, and up to the end of the piece."""
         s = self.s
-        top = get(s, av + AV_TOP)
+        top = get(s, av + s.av_top)
         word = get(s, top + 8)
         if not word & PREV_INUSE or word & (IS_MMAPPED | NON_MAIN_ARENA):
             self.broken(top, f"the top's flags are {word & SIZE_BITS}")
@@ -245,7 +235,7 @@ class HeapCheck:
         if next_word & PREV_INUSE:
             return True
         self.free_chunks += 1
-        if following == get(s, av + AV_TOP):
+        if following == get(s, av + s.av_top):
             self.broken(p, "a free chunk below the top is not part of it")
         elif get(s, following) != word & ~SIZE_BITS:
             self.broken(p, f"the free chunk's size is {word & ~SIZE_BITS}, prev_size behind it {get(s, following)}")
@@ -286,9 +276,9 @@ class HeapCheck:
         for index in range(1, NBINS):
             count = self.check_list(av, index)
             self.free_listed += count
-            marked = get32(s, av + AV_BINMAP + 4 * (index >> 5)) >> (index & 31) & 1
+            marked = get32(s, av + s.av_binmap + 4 * (index >> 5)) >> (index & 31) & 1
             if index > 1 and count and not marked:
-                self.broken(bin_at(av, index), f"bin {index} has chunks, but not its bit in the map")
+                self.broken(bin_at(s, av, index), f"bin {index} has chunks, but not its bit in the map")
             if index >= MIN_LARGE_SIZE >> 4 and count and self.problem is None:
                 self.check_sorted(av, index)
             if self.problem is not None:
@@ -297,7 +287,7 @@ class HeapCheck:
     def check_list(self, av: int, index: int) -> int:
         """One bin's list, from its first chunk on; how many chunks it has."""
         s = self.s
-        bin = bin_at(av, index)
+        bin = bin_at(s, av, index)
         count = 0
         before = bin
         p = get(s, bin + 16)
@@ -322,7 +312,7 @@ class HeapCheck:
     def check_sorted(self, av: int, index: int) -> bool:
         """A large bin that is not empty, its links known to be good: the order, and the ring of sizes."""
         s = self.s
-        bin = bin_at(av, index)
+        bin = bin_at(s, av, index)
         first = get(s, bin + 16)
         head = first
         p = get(s, first + 16)
@@ -349,6 +339,8 @@ class HeapCheck:
     def check_fastbins(self, av: int) -> None:
         """Every fast bin."""
         s = self.s
+        if s.no_fastbins:
+            return
         for index in range(NFASTBINS):
             p = get(s, av + AV_FASTBINS + 8 * index)
             if p and not get32(s, av + AV_HAVE_FASTCHUNKS):
@@ -370,17 +362,19 @@ class HeapCheck:
             return
         if not get(s, cache - 8) & IS_MMAPPED and not self.take(cache - HEADER, False):
             self.broken(cache, "a thread's cache is no chunk in use")
-        for index in range(TCACHE_BINS):
-            e = get(s, cache + TCACHE_ENTRIES + 8 * index)
+        for index in range(s.tcache_all_bins):
+            e = get(s, cache + s.tcache_entries + 8 * index)
             left = get16(s, cache + 2 * index)
+            if s.tcache_counts_down:
+                left = s.tcache_count - left
             while e and self.problem is None:
                 if left == 0:
                     self.broken(e, f"bin {index} of the cache has more chunks than it counts")
                 elif not self.take(e - HEADER, False):
                     self.broken(e, f"bin {index} of a cache lists it, but it is no chunk in use, or listed twice")
-                elif tcache_index(chunk_size(s, e - HEADER)) != index:
+                elif any_tcache_index(chunk_size(s, e - HEADER)) != index:
                     self.broken(e, f"a chunk of {chunk_size(s, e - HEADER)} bytes in bin {index} of a cache")
-                elif get(s, e + 8) != s.tcache_key:
+                elif get(s, e + 8) != (s.tcache_key if s.random_tcache_key else cache):
                     self.broken(e, "a cached chunk without the key")
                 left -= 1
                 self.cached += 1
@@ -398,7 +392,7 @@ class HeapCheck:
                 continue
             count += 1
             offset = get(s, mem - HEADER)
-            size = (word & ~SIZE_BITS) + offset
+            size = (word & ~SIZE_BITS) + offset + (HEADER if s.mapped_like_heap else 0)
             total += size
             if (size | (mem - HEADER - offset)) & (s.page_size - 1):
                 self.broken(mem - HEADER, f"a mapped chunk of {size} bytes that are not whole pages")

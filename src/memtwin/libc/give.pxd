@@ -11,5 +11,10 @@ cdef void int_free(State s, uint64_t av, uint64_t p) noexcept
 cdef void free_to_fastbin(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef void free_and_merge(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef bint freeable(State s, uint64_t av, uint64_t p, uint64_t above) noexcept
-cdef void trim_after_free(State s, uint64_t av) noexcept
+cdef void free_mapped(State s, uint64_t p) noexcept
+cdef void free_to_arena(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
+cdef void free_rest(State s, uint64_t av, uint64_t p) noexcept
+cdef uint64_t create_free_chunk(State s, uint64_t av, uint64_t p, uint64_t size, uint64_t above,
+                                uint64_t above_size) noexcept
+cdef void trim_after_free(State s, uint64_t av, uint64_t size) noexcept
 cdef void perturb_free(State s, uint64_t p, uint64_t size) noexcept

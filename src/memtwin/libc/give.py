@@ -7,23 +7,30 @@ from __future__ import annotations
 import cython
 
 if not cython.compiled:
-    from memtwin.libc.bins import chunk_size, consolidate, contiguous, put_unsorted, unlink_chunk
+    from memtwin.libc.bins import (
+        chunk_size,
+        consolidate,
+        contiguous,
+        have_fastchunks,
+        put_small,
+        put_unsorted,
+        unlink_chunk,
+    )
     from memtwin.libc.heap import heap_trim
     from memtwin.libc.state import (
         ALIGN_MASK,
         AV_FASTBINS,
         AV_HAVE_FASTCHUNKS,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         FASTBIN_CONSOLIDATION_THRESHOLD,
         HEADER,
         IS_MMAPPED,
+        MIN_LARGE_SIZE,
         MINSIZE,
+        MMAP_THRESHOLD_MAX,
         PREV_INUSE,
         WORD,
         State,
         get,
-        get32,
         put,
         put32,
     )
@@ -32,7 +39,7 @@ if not cython.compiled:
 
 def systrim(s: State, av: int, pad: int) -> bool:
     """Move the break down to `pad` bytes above what is in use, in whole pages; True when it moved."""
-    top = get(s, av + AV_TOP)
+    top = get(s, av + s.av_top)
     top_size = chunk_size(s, top)
     if top_size <= MINSIZE + 1 or top_size - MINSIZE - 1 <= pad:
         return False
@@ -47,7 +54,7 @@ def systrim(s: State, av: int, pad: int) -> bool:
     released = now - s.sbrk(0)
     if released == 0:
         return False
-    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) - released)
+    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - released)
     put(s, top + 8, (top_size - released) | PREV_INUSE)
     return True
 
@@ -55,7 +62,7 @@ def systrim(s: State, av: int, pad: int) -> bool:
 def munmap_chunk(s: State, p: int) -> None:
     """Unmap a chunk that has a mapping of its own; prev_size says where in the mapping it begins."""
     offset = get(s, p)
-    size = (chunk_size(s, p) + offset) & WORD
+    size = (chunk_size(s, p) + offset + (HEADER if s.mapped_like_heap else 0)) & WORD
     block = (p - offset) & WORD
     within = (p + HEADER) & (s.page_size - 1)
     if (block | size) & (s.page_size - 1) or within & (within - 1):
@@ -63,6 +70,15 @@ def munmap_chunk(s: State, p: int) -> None:
         return
     s.count_mmap(-1, -cython.cast(cython.longlong, size))
     s.space.sys_munmap(block, size)
+
+
+def free_mapped(s: State, p: int) -> None:
+    """Free a chunk with a mapping of its own: the mmap threshold rises to its size, trimming to twice that."""
+    head = get(s, p + 8)
+    if not s.no_dyn_threshold and s.mmap_threshold < head <= MMAP_THRESHOLD_MAX:
+        s.mmap_threshold = chunk_size(s, p)
+        s.trim_threshold = 2 * s.mmap_threshold
+    munmap_chunk(s, p)
 
 
 def int_free(s: State, av: int, p: int) -> None:
@@ -81,18 +97,31 @@ def int_free(s: State, av: int, p: int) -> None:
         if tcache_has_room(s, index):
             tcache_put(s, p, index)
             return
+    free_to_arena(s, av, p, size)
+
+
+def free_to_arena(s: State, av: int, p: int, size: int) -> None:
+    """Free a chunk past the thread's cache (_int_free_chunk)."""
     if size <= s.max_fast:
         free_to_fastbin(s, av, p, size)
     elif get(s, p + 8) & IS_MMAPPED:
-        munmap_chunk(s, p)
+        free_mapped(s, p)
     else:
         free_and_merge(s, av, p, size)
+
+
+def free_rest(s: State, av: int, p: int) -> None:
+    """Free what realloc left over, or a top that has been replaced."""
+    if s.remainders_bypass_tcache:
+        free_to_arena(s, av, p, chunk_size(s, p))
+    else:
+        int_free(s, av, p)
 
 
 def free_to_fastbin(s: State, av: int, p: int, size: int) -> None:
     """Put a small chunk, still marked in use, at the head of its fast bin."""
     above = get(s, p + size + 8)
-    if above <= HEADER or chunk_size(s, p + size) >= get(s, av + AV_SYSTEM_MEM):
+    if above <= HEADER or chunk_size(s, p + size) >= get(s, av + s.av_system_mem):
         s.die("free(): invalid next size (fast)")
         return
     perturb_free(s, p, size)
@@ -114,14 +143,14 @@ def perturb_free(s: State, p: int, size: int) -> None:
 
 def freeable(s: State, av: int, p: int, above: int) -> bool:
     """The checks before a chunk is merged: not the top, inside the arena, marked in use, a sane neighbour above."""
-    top = get(s, av + AV_TOP)
+    top = get(s, av + s.av_top)
     if p == top:
         s.die("double free or corruption (top)")
     elif contiguous(s, av) and above >= top + chunk_size(s, top):
         s.die("double free or corruption (out)")
     elif not get(s, above + 8) & PREV_INUSE:
         s.die("double free or corruption (!prev)")
-    elif get(s, above + 8) <= HEADER or chunk_size(s, above) >= get(s, av + AV_SYSTEM_MEM):
+    elif get(s, above + 8) <= HEADER or chunk_size(s, above) >= get(s, av + s.av_system_mem):
         s.die("free(): invalid next size (normal)")
     return not s.dead
 
@@ -143,29 +172,45 @@ def free_and_merge(s: State, av: int, p: int, size: int) -> None:
         unlink_chunk(s, av, p)
         if s.dead:
             return
-    if above == get(s, av + AV_TOP):
+    size = create_free_chunk(s, av, p, size, above, above_size)
+    if size:
+        trim_after_free(s, av, size)
+
+
+def create_free_chunk(s: State, av: int, p: int, size: int, above: int, above_size: int) -> int:
+    """A free chunk at `p`, whatever is there, joined with the one above if that is free: into a bin, or the new top.
+
+    Returns its size; 0 when a check failed.
+    """
+    if above == get(s, av + s.av_top):
         size += above_size
         put(s, p + 8, size | PREV_INUSE)
-        put(s, av + AV_TOP, p)
+        put(s, av + s.av_top, p)
+        return size
+    if get(s, above + above_size + 8) & PREV_INUSE:
+        put(s, above + 8, get(s, above + 8) & ~PREV_INUSE)
     else:
-        if get(s, above + above_size + 8) & PREV_INUSE:
-            put(s, above + 8, get(s, above + 8) & ~PREV_INUSE)
-        else:
-            unlink_chunk(s, av, above)
-            size += above_size
-        if s.dead or not put_unsorted(s, av, p, size, "free(): corrupted unsorted chunks"):
-            return
-        put(s, p + 8, size | PREV_INUSE)
-        put(s, p + size, size)
-    if size >= FASTBIN_CONSOLIDATION_THRESHOLD:
-        trim_after_free(s, av)
+        unlink_chunk(s, av, above)
+        size += above_size
+    if s.dead:
+        return 0
+    if s.frees_to_smallbin and size < MIN_LARGE_SIZE:
+        if not put_small(s, av, p, size):
+            return 0
+    elif not put_unsorted(s, av, p, size, "free(): corrupted unsorted chunks"):
+        return 0
+    put(s, p + 8, size | PREV_INUSE)
+    put(s, p + size, size)
+    return size
 
 
-def trim_after_free(s: State, av: int) -> None:
-    """A large space is free: empty the fast bins, and give the top back if it has grown past the threshold."""
-    if get32(s, av + AV_HAVE_FASTCHUNKS):
+def trim_after_free(s: State, av: int, size: int) -> None:
+    """After a large space became free: empty the fast bins, and give the top back if it has grown past the threshold."""
+    if size < FASTBIN_CONSOLIDATION_THRESHOLD:
+        return
+    if have_fastchunks(s, av):
         consolidate(s, av)
-    top = get(s, av + AV_TOP)
+    top = get(s, av + s.av_top)
     if av != s.main_arena:
         heap_trim(s, top & ~(s.heap_max - 1), s.top_pad)
     elif chunk_size(s, top) >= s.trim_threshold:

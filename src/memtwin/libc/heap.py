@@ -13,9 +13,6 @@ if not cython.compiled:
     from memtwin.libc.bins import chunk_size, unlink_chunk
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_SYSTEM_MEM,
-        AV_TOP,
-        HEAP_INFO,
         HEAP_MPROTECT_SIZE,
         HEAP_PAGESIZE,
         HEAP_PREV,
@@ -52,13 +49,14 @@ def new_heap(s: State, size: int, top_pad: int) -> int:
         return 0
     put(s, heap + HEAP_SIZE, size)
     put(s, heap + HEAP_MPROTECT_SIZE, size)
-    put(s, heap + HEAP_PAGESIZE, s.page_size)
+    if s.heap_pagesize:
+        put(s, heap + HEAP_PAGESIZE, s.page_size)
     return heap
 
 
 def reserve_heap(s: State) -> int:
     """Reserve an aligned heap_max bytes: beside the last one if that is free, else out of twice as much; 0: no room."""
-    flags = MAP_PRIVATE_ANONYMOUS | MAP_NORESERVE
+    flags = MAP_PRIVATE_ANONYMOUS | (MAP_NORESERVE if s.heaps_noreserve else 0)
     size = s.heap_max
     if s.aligned_heap_area:
         wanted = s.aligned_heap_area
@@ -104,7 +102,7 @@ def grow_heap(s: State, heap: int, more: int) -> bool:
 def shrink_heap(s: State, heap: int, less: int) -> bool:
     """Give the last `less` bytes back to the kernel; they stay writable."""
     size = get(s, heap + HEAP_SIZE)
-    if size < less + HEAP_INFO:
+    if size < less + s.heap_info:
         return False
     s.space.sys_madvise(heap + size - less, less, MADV_DONTNEED)
     put(s, heap + HEAP_SIZE, size - less)
@@ -115,14 +113,14 @@ def heap_trim(s: State, heap: int, pad: int) -> bool:
     """After a large free in a thread's arena: unmap heaps that are all top, then shrink the last one's top."""
     av = get(s, heap)
     heap = drop_heaps(s, heap, pad)
-    top = get(s, av + AV_TOP)
+    top = get(s, av + s.av_top)
     top_size = chunk_size(s, top)
     if s.dead or top_size < s.trim_threshold or top_size - MINSIZE - 1 <= pad:
         return False
     extra = (top_size - MINSIZE - 1 - pad) & ~(s.page_size - 1)
     if extra == 0 or not shrink_heap(s, heap, extra):
         return False
-    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) - extra)
+    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - extra)
     put(s, top + 8, (top_size - extra) | PREV_INUSE)
     return True
 
@@ -133,7 +131,7 @@ def drop_heaps(s: State, heap: int, pad: int) -> int:
     The fence posts at the end of the heap before become, with a free chunk below them, the new top.
     """
     av = get(s, heap)
-    while get(s, av + AV_TOP) == heap + HEAP_INFO and not s.space.stop_signal:
+    while get(s, av + s.av_top) == heap + s.heap_info and not s.space.stop_signal:
         before = get(s, heap + HEAP_PREV)
         fence = before + get(s, before + HEAP_SIZE) - (MINSIZE - 16)
         misalign = fence & ALIGN_MASK
@@ -142,9 +140,9 @@ def drop_heaps(s: State, heap: int, pad: int) -> int:
         size = chunk_size(s, p) + (MINSIZE - 16) + misalign
         if not get(s, p + 8) & PREV_INUSE:
             size += get(s, p)
-        if size + (s.heap_max - get(s, before + HEAP_SIZE)) < pad + MINSIZE + get(s, heap + HEAP_PAGESIZE):
+        if size + (s.heap_max - get(s, before + HEAP_SIZE)) < pad + MINSIZE + s.page_size:
             break
-        put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) - get(s, heap + HEAP_SIZE))
+        put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - get(s, heap + HEAP_SIZE))
         if heap + s.heap_max == s.aligned_heap_area:
             s.aligned_heap_area = 0
         s.space.sys_munmap(heap, s.heap_max)
@@ -152,6 +150,6 @@ def drop_heaps(s: State, heap: int, pad: int) -> int:
         if not get(s, p + 8) & PREV_INUSE:
             p -= get(s, p)
             unlink_chunk(s, av, p)
-        put(s, av + AV_TOP, p)
+        put(s, av + s.av_top, p)
         put(s, p + 8, size | PREV_INUSE)
     return heap

@@ -1,26 +1,26 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.addrspace cimport AddressSpace
-from memtwin.libc.arena cimport arena_get, arena_get_retry, arena_of, arenas_after_fork, release_arena
+from memtwin.libc.arena cimport arena_of, arenas_after_fork, release_arena
 from memtwin.libc.bins cimport *
-from memtwin.libc.give cimport int_free, munmap_chunk, systrim
+from memtwin.libc.give cimport free_rest, munmap_chunk, systrim
 from memtwin.libc.more cimport mremap_chunk
+from memtwin.libc.serve cimport (aligned_block, calloc_cached, calloc_from_arena, flush_tcache, free_chunk, from_arena,
+                                 init_tcache, malloc_by_size)
 from memtwin.libc.state cimport *
-from memtwin.libc.take cimport int_malloc, int_memalign, int_realloc
-from memtwin.libc.tcache cimport tcache_get, tcache_has_room, tcache_holds, tcache_index, tcache_put
+from memtwin.libc.take cimport int_realloc
+from memtwin.libc.tcache cimport any_tcache_index, tcache_get, tcache_index
 
 cdef class Malloc(State):
     cdef readonly object release
     cdef dict threads
+    cdef bint hooked
     cdef readonly int64_t tid
 
     cdef void start(self) noexcept
-    cdef void init_tcache(self) noexcept
-    cdef uint64_t from_arena(self, uint64_t request) noexcept
-    cdef void free_chunk(self, uint64_t p) noexcept
-    cdef uint64_t aligned(self, uint64_t alignment, uint64_t request) noexcept
     cdef uint64_t realloc_mapped(self, uint64_t mem, uint64_t request, uint64_t nb) noexcept
-    cdef void clear(self, uint64_t mem, uint64_t request, uint64_t top, uint64_t top_size) noexcept
+    cdef bint stays(self, uint64_t mem, uint64_t request) noexcept
+    cdef void set_tcache_max(self, uint64_t value) noexcept
     cdef bint trim_arena(self, uint64_t av, uint64_t pad) noexcept
     cdef bint discard_pages(self, uint64_t p) noexcept
     cpdef uint64_t malloc(self, uint64_t request) noexcept

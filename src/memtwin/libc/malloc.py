@@ -15,44 +15,45 @@ import cython
 from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc import stats
+from memtwin.libc.release import find_release
 from memtwin.libc.state import State
 from memtwin.libc.tunables import apply_tunables
 
 if not cython.compiled:
-    from memtwin.libc.arena import arena_get, arena_get_retry, arena_of, arenas_after_fork, release_arena
+    from memtwin.libc.arena import arena_of, arenas_after_fork, release_arena
     from memtwin.libc.bins import bin_at, bin_index, chunk_size, consolidate, init_arena, request_size
-    from memtwin.libc.give import int_free, munmap_chunk, systrim
+    from memtwin.libc.give import free_rest, munmap_chunk, systrim
     from memtwin.libc.more import mremap_chunk
+    from memtwin.libc.serve import (
+        aligned_block,
+        calloc_cached,
+        calloc_from_arena,
+        flush_tcache,
+        free_chunk,
+        from_arena,
+        init_tcache,
+        malloc_by_size,
+    )
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        AV_ATTACHED,
-        AV_MAX_SYSTEM_MEM,
-        AV_NEXT,
-        AV_TOP,
         CHUNK_STRUCT,
         EINVAL,
         ENOMEM,
         HEADER,
-        HEAP_MPROTECT_SIZE,
         IS_MMAPPED,
         MADV_DONTNEED,
-        MINSIZE,
-        MMAP_THRESHOLD_MAX,
         NBINS,
         PREV_INUSE,
         PTRDIFF_MAX,
-        TCACHE_BYTES,
-        TCACHE_ENTRIES,
         WORD,
         get,
         get16,
         put,
     )
-    from memtwin.libc.take import int_malloc, int_memalign, int_realloc
-    from memtwin.libc.tcache import tcache_get, tcache_index
+    from memtwin.libc.take import int_realloc
+    from memtwin.libc.tcache import any_tcache_index, tcache_get, tcache_index
 
-RELEASES = ("2.36",)
 LIBC_DATA = 0x7FFFF7FAB000  # where a process without a recorded C library gets a page or two for main_arena and mp_
 MAIN_ARENA_OFFSET, MP_OFFSET = 0xC60, 0x340
 
@@ -62,7 +63,8 @@ class Malloc(State):
 
     release: of glibc. tunables: by their glibc.malloc names without the prefix, such as {"mmap_threshold": 65536}.
     main_arena, mp: where the C library keeps them; by default in a mapping that is made for them. cpus: processors
-    the process may use. UserError: an unknown release or tunable.
+    the process may use (before 2.35 and since 2.39: that there are). inherited: main_arena is in use already, in a
+    forked child. UserError: an unknown release or tunable.
     """
 
     def __init__(
@@ -74,19 +76,22 @@ class Malloc(State):
         cpus: int = 1,
         main_arena: int = 0,
         mp: int = 0,
+        inherited: bool = False,
     ) -> None:
-        if release not in RELEASES:
-            raise UserError(f"glibc {release} is not modelled: known releases are {', '.join(RELEASES)}")
+        found = find_release(release)
         if data_model != "LP64":
             raise UserError(f"data model {data_model!r} is not modelled: LP64 is")
         if main_arena == 0:
             space.restore_vma(LIBC_DATA, LIBC_DATA + 2 * space.page_size, 3, label="[libc data]")
             main_arena, mp = LIBC_DATA + MAIN_ARENA_OFFSET, LIBC_DATA + MP_OFFSET
-        State.__init__(self, space, main_arena, mp, cpus)
+        State.__init__(self, space, main_arena, mp, cpus, found)
         self.release = release
         self.threads: dict[int, tuple[int, int, bool]] = {}
         self.tid = 0
+        self.hooked = self.hooks
         apply_tunables(self, tunables or {})
+        if self.starts_at_load and not inherited:
+            self.start()
 
     # starting
 
@@ -95,122 +100,72 @@ class Malloc(State):
         self.started = True
         self.thread_arena = self.main_arena
         init_arena(self, self.main_arena)
-        put(self, self.main_arena + AV_NEXT, self.main_arena)
-        put(self, self.main_arena + AV_ATTACHED, 1)
-
-    def init_tcache(self) -> None:
-        """Give the thread its cache, a chunk of its arena; without memory it does without one for now."""
-        if self.shutting_down:
-            return
-        av = arena_get(self, TCACHE_BYTES)
-        mem = int_malloc(self, av, TCACHE_BYTES)
-        if mem == 0 and av and not self.dead:
-            av = arena_get_retry(self, av, TCACHE_BYTES)
-            mem = int_malloc(self, av, TCACHE_BYTES)
-        if mem:
-            self.tcache = mem
-            self.space.clear(mem, 0, TCACHE_BYTES)
+        put(self, self.main_arena + self.av_next, self.main_arena)
+        put(self, self.main_arena + self.av_attached, 1)
 
     # the entries
 
     def malloc(self, request: int) -> int:
         """malloc(3)."""
+        if self.tcache_large_bins:
+            return malloc_by_size(self, request)
         if not self.started:
             self.start()
+        self.hooked = False
         nb = request_size(request)
         if nb == 0:
             return self.fail()
         if self.tcache == 0:
-            self.init_tcache()
+            init_tcache(self)
         index = tcache_index(nb)
         if index < self.tcache_bins and self.tcache and get16(self, self.tcache + 2 * index):
             return tcache_get(self, index)
-        return self.from_arena(request)
-
-    def from_arena(self, request: int) -> int:
-        """A block from the thread's arena, or another when that has none."""
-        if self.single:
-            return int_malloc(self, self.main_arena, request)
-        av = arena_get(self, request)
-        mem = int_malloc(self, av, request)
-        if mem == 0 and av and not self.dead:
-            mem = int_malloc(self, arena_get_retry(self, av, request), request)
-        return mem
+        return from_arena(self, request)
 
     def free(self, mem: int) -> None:
-        """free(3); errno stays."""
+        """free(3); errno stays (before 2.33, what the kernel refused may set it)."""
         if mem:
             error = self.errno
-            self.free_chunk(mem - HEADER)
-            self.errno = error
-
-    def free_chunk(self, p: int) -> None:
-        """`free` for a chunk. A mapped one raises the mmap threshold to its size, and trimming to twice that."""
-        head = get(self, p + 8)
-        if not head & IS_MMAPPED:
-            if self.tcache == 0:
-                self.init_tcache()
-            int_free(self, arena_of(self, p), p)
-            return
-        if not self.no_dyn_threshold and self.mmap_threshold < head <= MMAP_THRESHOLD_MAX:
-            self.mmap_threshold = chunk_size(self, p)
-            self.trim_threshold = 2 * self.mmap_threshold
-        munmap_chunk(self, p)
+            free_chunk(self, mem - HEADER)
+            if self.free_keeps_errno:
+                self.errno = error
 
     def calloc(self, count: int, size: int) -> int:
         """calloc(3): clears what may have been used before, and only that."""
-        if size and count > PTRDIFF_MAX // size:
+        if size and count > (WORD if self.late_size_check else PTRDIFF_MAX) // size:
             return self.fail()
         request = count * size
         if not self.started:
             self.start()
-        if self.tcache == 0:
-            self.init_tcache()
-        av = self.main_arena if self.single else arena_get(self, request)
-        top = top_size = 0
-        if av:
-            top = get(self, av + AV_TOP)
-            top_size = chunk_size(self, top)
-            if av == self.main_arena:
-                known = (self.sbrk_base + get(self, av + AV_MAX_SYSTEM_MEM) - top) & WORD
-            else:
-                heap = top & ~(self.heap_max - 1)
-                known = heap + get(self, heap + HEAP_MPROTECT_SIZE) - top
-            if top_size < known:
-                top_size = known
-        mem = int_malloc(self, av, request)
-        if mem == 0 and not self.single and av and not self.dead:
-            mem = int_malloc(self, arena_get_retry(self, av, request), request)
-        if mem:
-            self.clear(mem, request, top, top_size)
-        return mem
-
-    def clear(self, mem: int, request: int, top: int, top_size: int) -> None:
-        """The bytes of a calloc become zero; those of a mapping, or beyond what the top ever was, are zero already."""
-        p = mem - HEADER
-        if get(self, p + 8) & IS_MMAPPED:
-            if self.perturb:
+        if self.hooked:
+            mem = self.malloc(request)
+            if mem:
                 self.space.clear(mem, 0, request)
-            return
-        size = chunk_size(self, p)
-        if self.perturb == 0 and p == top and size > top_size:
-            size = top_size
-        self.space.clear(mem, 0, size - 8)
+            return mem
+        if not self.tcache_large_bins and self.tcache == 0:
+            init_tcache(self)
+        if not self.calloc_from_tcache:
+            return calloc_from_arena(self, request)
+        nb = request_size(request)
+        return calloc_cached(self, request, nb) if nb else calloc_from_arena(self, request)
 
     def realloc(self, mem: int, request: int) -> int:
         """realloc(3): of 0 is malloc, to 0 is free."""
         if not self.started:
             self.start()
+        self.hooked = False
         if mem == 0:
             return self.malloc(request)
         if request == 0:
             self.free(mem)
             return 0
+        if self.stays(mem, request):
+            return mem
         p = mem - HEADER
         head = get(self, p + 8)
         old_size = head & ~7
-        if not head & IS_MMAPPED and self.tcache == 0:
-            self.init_tcache()
+        if not head & IS_MMAPPED and self.tcache == 0 and not self.tcache_large_bins:
+            init_tcache(self)
         if p > ((-old_size) & WORD) or p & ALIGN_MASK:
             self.die("realloc(): invalid pointer")
             return 0
@@ -226,8 +181,22 @@ class Malloc(State):
             if new:
                 self.space.move(new, mem, old_size - 8)
                 self.bytes_copied += old_size - 8
-                int_free(self, av, p)
+                free_rest(self, av, p)
         return new
+
+    def stays(self, mem: int, request: int) -> bool:
+        """Whether realloc leaves the block as it is, since 2.37, because the request fits it well enough."""
+        if not self.realloc_keeps_what_fits and not self.realloc_keeps_rounding:
+            return False
+        usable = self.malloc_usable_size(mem)
+        if request > usable:
+            return False
+        if self.realloc_keeps_what_fits:
+            return usable - request <= self.trim_threshold
+        if usable - request < 16:
+            return True
+        mapped = get(self, mem - 8) & IS_MMAPPED and not self.mapped_like_heap
+        return mapped and usable - request <= self.page_size
 
     def realloc_mapped(self, mem: int, request: int, nb: int) -> int:
         """realloc of a chunk with a mapping of its own: the kernel moves it, or it is copied."""
@@ -236,7 +205,7 @@ class Malloc(State):
         moved = mremap_chunk(self, p, nb)
         if moved:
             return moved + HEADER
-        if self.dead or old_size - 8 >= nb:
+        if self.dead or (request <= old_size - 8 if self.mapped_like_heap else old_size - 8 >= nb):
             return 0 if self.dead else mem
         new = self.malloc(request)
         if new:
@@ -263,20 +232,13 @@ class Malloc(State):
         power = 2 * ALIGNMENT
         while power < alignment:
             power <<= 1
-        return self.aligned(power, request)
-
-    def aligned(self, alignment: int, request: int) -> int:
-        """A block at a multiple of `alignment`, a power of two from 32, from the thread's arena or another."""
-        if self.single:
-            return int_memalign(self, self.main_arena, alignment, request)
-        av = arena_get(self, (request + alignment + MINSIZE) & WORD)
-        mem = int_memalign(self, av, alignment, request)
-        if mem == 0 and av and not self.dead:
-            mem = int_memalign(self, arena_get_retry(self, av, request), alignment, request)
-        return mem
+        return aligned_block(self, power, request)
 
     def aligned_alloc(self, alignment: int, request: int) -> int:
-        """aligned_alloc(3), the same as memalign until glibc 2.38."""
+        """aligned_alloc(3): the same as memalign; since 2.38 EINVAL for an alignment that is no power of two."""
+        if self.strict_aligned_alloc and (alignment == 0 or alignment & (alignment - 1)):
+            self.errno = EINVAL
+            return 0
         return self.memalign(alignment, request)
 
     def posix_memalign(self, alignment: int, request: int) -> int:
@@ -293,7 +255,7 @@ class Malloc(State):
         """valloc(3): page-aligned."""
         if not self.started:
             self.start()
-        return self.aligned(self.page_size, request)
+        return aligned_block(self, self.page_size, request)
 
     def pvalloc(self, request: int) -> int:
         """pvalloc(3): page-aligned, whole pages."""
@@ -301,7 +263,7 @@ class Malloc(State):
             return self.fail()
         if not self.started:
             self.start()
-        return self.aligned(self.page_size, (request + self.page_size - 1) & ~(self.page_size - 1))
+        return aligned_block(self, self.page_size, (request + self.page_size - 1) & ~(self.page_size - 1))
 
     def malloc_usable_size(self, mem: int) -> int:
         """malloc_usable_size(3), bytes; 0 for a chunk that is not in use."""
@@ -310,7 +272,7 @@ class Malloc(State):
         p = mem - HEADER
         size = chunk_size(self, p)
         if get(self, p + 8) & IS_MMAPPED:
-            return size - HEADER
+            return size - 8 if self.mapped_like_heap else size - HEADER
         return size - 8 if get(self, p + size + 8) & PREV_INUSE else 0
 
     # what it says about itself
@@ -347,7 +309,7 @@ class Malloc(State):
         while True:
             if self.trim_arena(av, pad):
                 result = 1
-            av = get(self, av + AV_NEXT)
+            av = get(self, av + self.av_next)
             if av == self.main_arena or self.dead or self.space.stop_signal:
                 return result
 
@@ -359,7 +321,7 @@ class Malloc(State):
         for index in range(1, NBINS):
             if index != 1 and index < page_bin:
                 continue
-            bin = bin_at(av, index)
+            bin = bin_at(self, av, index)
             p = get(self, bin + 24)
             while p != bin and not self.dead and not self.space.stop_signal:
                 if self.discard_pages(p):
@@ -392,9 +354,10 @@ class Malloc(State):
         """One of mallopt's parameters, by its number; 0 when glibc refuses the value."""
         unsigned = value & WORD
         if parameter == 1:
-            if not 0 <= value <= 160:
+            if not self.no_fastbins and not 0 <= value <= 160:
                 return 0
-            self.max_fast = (value + 8) & ~ALIGN_MASK if value else 16
+            if not self.no_fastbins:
+                self.max_fast = (value + 8) & ~ALIGN_MASK if value else 16
         elif parameter == -1:
             self.trim_threshold = unsigned
             self.no_dyn_threshold = True
@@ -402,6 +365,8 @@ class Malloc(State):
             self.top_pad = unsigned
             self.no_dyn_threshold = True
         elif parameter == -3:
+            if unsigned > self.heap_max // 2 and not self.any_mmap_threshold:
+                return 0
             self.mmap_threshold = unsigned
             self.no_dyn_threshold = True
         elif parameter == -4:
@@ -423,13 +388,24 @@ class Malloc(State):
                      "perturb": -6, "arena_test": -7, "arena_max": -8}.get(name)  # fmt: skip
         if parameter is not None:
             self.set_parameter(parameter, value)
-        elif name == "tcache_max" and 0 <= value <= 1032:
-            self.tcache_max_bytes = value
-            self.tcache_bins = tcache_index(request_size(value)) + 1
+        elif name == "tcache_max":
+            self.set_tcache_max(value)
         elif name == "tcache_count" and 0 <= value <= 65535:
             self.tcache_count = value
         elif name == "tcache_unsorted_limit":
             self.tcache_unsorted_limit = value
+
+    def set_tcache_max(self, value: int) -> None:
+        """The tunable tcache_max: the largest request that is cached; refused when there is no bin for it."""
+        nb = request_size(value)
+        if not self.tcache_large_bins:
+            if value <= 1032:
+                self.tcache_max_bytes = value
+                self.tcache_bins = tcache_index(nb) + 1
+        elif nb and any_tcache_index(nb) < self.tcache_all_bins:
+            if nb <= (1040 if self.tcache_small_size_fixed else 1032):
+                self.tcache_bins = tcache_index(nb) + 1
+            self.tcache_max_bytes = nb + 1 if self.tcache_small_size_fixed else nb
 
     def program_sbrk(self, increment: int) -> int:
         """sbrk(2) by the program itself: the old break, or 0 with ENOMEM."""
@@ -449,28 +425,15 @@ class Malloc(State):
         if self.tid == 0 and tid not in self.threads:
             self.tid = tid
             return
-        self.threads[self.tid] = (self.tcache, self.thread_arena, self.shutting_down)
+        self.threads[self.tid] = (self.tcache, self.thread_arena, self.no_tcache)
         self.tid = tid
-        self.tcache, self.thread_arena, self.shutting_down = self.threads.get(tid, (0, 0, False))
+        cache, self.thread_arena, self.no_tcache = self.threads.get(tid, (0, 0, False))
+        self.set_tcache(cache)
 
     def thread_exit(self, tid: int) -> None:
         """Thread `tid` ends: its cache is emptied into the arenas, its arena given up (__malloc_arena_thread_freeres)."""
         self.switch_thread(tid)
-        cache = self.tcache
-        self.shutting_down = True
-        self.tcache = 0
-        if cache:
-            for index in range(64):
-                entry = cache + TCACHE_ENTRIES + 8 * index
-                e = get(self, entry)
-                while e and not self.dead and not self.space.stop_signal:
-                    if e & ALIGN_MASK:
-                        self.die("tcache_thread_shutdown(): unaligned tcache chunk detected")
-                        break
-                    put(self, entry, ((e >> 12) & self.link_mask) ^ get(self, e))
-                    self.free(e)
-                    e = get(self, entry)
-            self.free(cache)
+        flush_tcache(self)
         release_arena(self)
         self.threads.pop(tid, None)
 
@@ -484,7 +447,7 @@ class Malloc(State):
 
         The child's first `switch_thread` tells under which tid.
         """
-        child = Malloc(space, self.release, main_arena=self.main_arena, mp=self.mp, cpus=self.cpus)
+        child = Malloc(space, self.release, None, "LP64", self.cpus, self.main_arena, self.mp, inherited=True)
         child.adopt(self)
         if child.started:
             arenas_after_fork(child)
@@ -497,7 +460,8 @@ class Malloc(State):
         """
         self.started, self.single, self.errno, self.curbrk = other.started, other.single, other.errno, other.curbrk
         self.tcache, self.thread_arena = other.tcache, other.thread_arena
-        self.tcache_key, self.morecore_fails, self.link_mask = other.tcache_key, other.morecore_fails, other.link_mask
+        self.tcache_key, self.morecore_fails, self.hooked = other.tcache_key, other.morecore_fails, other.hooked
+        self.no_tcache = other.no_tcache
         self.mmap_threshold, self.trim_threshold, self.top_pad = (
             other.mmap_threshold, other.trim_threshold, other.top_pad,
         )  # fmt: skip

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.libc.bins cimport *
-from memtwin.libc.give cimport int_free
+from memtwin.libc.give cimport free_rest
 from memtwin.libc.heap cimport grow_heap, new_heap
 from memtwin.libc.state cimport *
 
@@ -10,6 +10,7 @@ cdef uint64_t mmap_chunk(State s, uint64_t nb) noexcept
 cdef uint64_t mremap_chunk(State s, uint64_t p, uint64_t nb) noexcept
 cdef bint grow_thread_arena(State s, uint64_t av, uint64_t nb) noexcept
 cdef void grow_main_arena(State s, uint64_t av, uint64_t nb) noexcept
+cdef uint64_t fallback_size(State s, uint64_t av, uint64_t nb, uint64_t size, uint64_t old_size) noexcept
 cdef void start_new_top(State s, uint64_t av, uint64_t brk, uint64_t end, uint64_t size, uint64_t old_top,
                         uint64_t old_size) noexcept
 cdef uint64_t cut_top(State s, uint64_t av, uint64_t nb) noexcept

@@ -8,18 +8,14 @@ import cython
 
 if not cython.compiled:
     from memtwin.libc.bins import chunk_size, contiguous
-    from memtwin.libc.give import int_free
+    from memtwin.libc.give import free_rest
     from memtwin.libc.heap import grow_heap, new_heap
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
         AV_FLAGS,
-        AV_MAX_SYSTEM_MEM,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         HEADER,
         HEAP_AR_PTR,
-        HEAP_INFO,
         HEAP_PREV,
         HEAP_SIZE,
         IS_MMAPPED,
@@ -59,34 +55,39 @@ def sysmalloc(s: State, nb: int, av: int) -> int:
             return mem
     if s.dead:
         return 0
-    if get(s, av + AV_SYSTEM_MEM) > get(s, av + AV_MAX_SYSTEM_MEM):
-        put(s, av + AV_MAX_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM))
+    if get(s, av + s.av_system_mem) > get(s, av + s.av_max_system_mem):
+        put(s, av + s.av_max_system_mem, get(s, av + s.av_system_mem))
     mem = cut_top(s, av, nb)
     return mem if mem else s.fail()
 
 
 def cut_top(s: State, av: int, nb: int) -> int:
     """A chunk of `nb` off the low end of the top, as user pointer; 0 when the top is too small."""
-    p = get(s, av + AV_TOP)
+    p = get(s, av + s.av_top)
     size = chunk_size(s, p)
     if size < nb + MINSIZE:
         return 0
-    put(s, av + AV_TOP, p + nb)
+    put(s, av + s.av_top, p + nb)
     put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
     put(s, p + nb + 8, (size - nb) | PREV_INUSE)
     return p + HEADER
 
 
 def mmap_chunk(s: State, nb: int) -> int:
-    """A chunk with a mapping of its own; its user pointer, or 0. The mapping has one word more than the chunk."""
-    size = (nb + 8 + s.page_size - 1) & ~(s.page_size - 1) & WORD
+    """A chunk with a mapping of its own; its user pointer, or 0.
+
+    Up to 2.42 the chunk is the whole mapping, with a word at its end that no neighbour uses; since 2.43 it is 16 bytes
+    less.
+    """
+    extra = HEADER if s.mapped_like_heap else 8
+    size = (nb + extra + s.page_size - 1) & ~(s.page_size - 1) & WORD
     if size <= nb:
         return 0
     p = s.space.sys_mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, None, 0)
     if p < 0:
         return 0
     put(s, p, 0)
-    put(s, p + 8, size | IS_MMAPPED)
+    put(s, p + 8, (size - HEADER if s.mapped_like_heap else size) | IS_MMAPPED)
     s.count_mmap(1, size)
     return p + HEADER
 
@@ -94,43 +95,44 @@ def mmap_chunk(s: State, nb: int) -> int:
 def mremap_chunk(s: State, p: int, nb: int) -> int:
     """Resize a mapped chunk for `nb`; the chunk's new place, or 0 when the kernel refuses."""
     offset = get(s, p)
-    size = (chunk_size(s, p) + offset) & WORD
+    beyond = HEADER if s.mapped_like_heap else 0
+    size = (chunk_size(s, p) + offset + beyond) & WORD
     block = (p - offset) & WORD
     within = (p + HEADER) & (s.page_size - 1)
     if (block | size) & (s.page_size - 1) or within & (within - 1):
         s.die("mremap_chunk(): invalid pointer")
         return 0
-    new = (nb + offset + 8 + s.page_size - 1) & ~(s.page_size - 1) & WORD
+    new = (nb + offset + (beyond if beyond else 8) + s.page_size - 1) & ~(s.page_size - 1) & WORD
     if size == new:
         return p
     moved = s.space.sys_mremap(block, size, new, MREMAP_MAYMOVE, 0)
     if moved < 0:
         return 0
-    put(s, moved + offset + 8, (new - offset) | IS_MMAPPED)
-    s.count_mmap(0, cython.cast(cython.longlong, new - size))
+    put(s, moved + offset + 8, (new - offset - beyond) | IS_MMAPPED)
+    s.count_mmap(0, cython.cast(cython.longlong, new - size + beyond))  # glibc counts `beyond` again each time
     return moved + offset
 
 
 def grow_thread_arena(s: State, av: int, nb: int) -> bool:
     """More of the arena's last heap, or another heap; False when neither can be had."""
-    old_top = get(s, av + AV_TOP)
+    old_top = get(s, av + s.av_top)
     old_size = chunk_size(s, old_top)
     heap = old_top & ~(s.heap_max - 1)
     heap_size = get(s, heap + HEAP_SIZE)
     if MINSIZE + nb > old_size and grow_heap(s, heap, MINSIZE + nb - old_size):
         grown = get(s, heap + HEAP_SIZE)
-        put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + grown - heap_size)
+        put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) + grown - heap_size)
         put(s, old_top + 8, (heap + grown - old_top) | PREV_INUSE)
         return True
-    another = new_heap(s, nb + MINSIZE + HEAP_INFO, s.top_pad)
+    another = new_heap(s, nb + MINSIZE + s.heap_info, s.top_pad)
     if another == 0:
         return False
     size = get(s, another + HEAP_SIZE)
     put(s, another + HEAP_AR_PTR, av)
     put(s, another + HEAP_PREV, heap)
-    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + size)
-    put(s, av + AV_TOP, another + HEAP_INFO)
-    put(s, another + HEAP_INFO + 8, (size - HEAP_INFO) | PREV_INUSE)
+    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) + size)
+    put(s, av + s.av_top, another + s.heap_info)
+    put(s, another + s.heap_info + 8, (size - s.heap_info) | PREV_INUSE)
     fence_old_top(s, av, old_top, old_size)
     return True
 
@@ -146,12 +148,12 @@ def fence_old_top(s: State, av: int, old_top: int, old_size: int) -> None:
     put(s, old_top + old_size + 8, HEADER | PREV_INUSE)
     put(s, old_top + old_size + HEADER, HEADER)
     put(s, old_top + 8, old_size | PREV_INUSE | NON_MAIN_ARENA)
-    int_free(s, av, old_top)
+    free_rest(s, av, old_top)
 
 
 def grow_main_arena(s: State, av: int, nb: int) -> None:
     """Move the break up, or, where it cannot be, map memory in its place; then extend or replace the top."""
-    old_top = get(s, av + AV_TOP)
+    old_top = get(s, av + s.av_top)
     old_size = chunk_size(s, old_top)
     size = nb + s.top_pad + MINSIZE
     if contiguous(s, av):
@@ -164,10 +166,7 @@ def grow_main_arena(s: State, av: int, nb: int) -> None:
     end = 0
     brk = 0 if s.morecore_fails or not 0 < size <= PTRDIFF_MAX else s.sbrk(size)
     if brk == 0:
-        if contiguous(s, av):
-            size = (size + old_size + s.page_size - 1) & ~(s.page_size - 1)
-        if size < MMAP_AS_MORECORE_SIZE:
-            size = MMAP_AS_MORECORE_SIZE
+        size = fallback_size(s, av, nb, size, old_size)
         if size <= nb or size > PTRDIFF_MAX:
             return
         found = s.space.sys_mmap(0, size, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, None, 0)
@@ -178,13 +177,28 @@ def grow_main_arena(s: State, av: int, nb: int) -> None:
         end = brk + size
     if s.sbrk_base == 0:
         s.sbrk_base = brk
-    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + size)
+    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) + size)
     if brk == old_top + old_size and end == 0:
         put(s, old_top + 8, (size + old_size) | PREV_INUSE)
     elif contiguous(s, av) and old_size and brk < old_top + old_size:
         s.die("break adjusted to free malloc space")
     else:
         start_new_top(s, av, brk, end, size, old_top, old_size)
+
+
+def fallback_size(s: State, av: int, nb: int, size: int, old_size: int) -> int:
+    """How much is mapped where the break cannot move by `size`, which would have extended a top of `old_size`.
+
+    At least a MiB; 2.35 to 2.37 round up to MiBs instead, and map less once the arena is in pieces.
+    """
+    unit, least = s.page_size, MMAP_AS_MORECORE_SIZE
+    if s.transposed_fallback:
+        unit, least = least, unit
+    if s.plain_fallback:
+        size = (nb + s.top_pad + MINSIZE + unit - 1) & ~(unit - 1)
+    elif contiguous(s, av):
+        size = (size + old_size + unit - 1) & ~(unit - 1)
+    return size if size >= least else least
 
 
 def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int, old_size: int) -> None:
@@ -196,7 +210,7 @@ def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int
     correction = 0
     if contiguous(s, av):
         if old_size:
-            put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + brk - (old_top + old_size))
+            put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) + brk - (old_top + old_size))
         misalign = (brk + HEADER) & ALIGN_MASK
         if misalign:
             correction = ALIGNMENT - misalign
@@ -213,9 +227,9 @@ def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int
     if end == 0:
         return
     s.pieces.append(start)
-    put(s, av + AV_TOP, start)
+    put(s, av + s.av_top, start)
     put(s, start + 8, (end - start + correction) | PREV_INUSE)
-    put(s, av + AV_SYSTEM_MEM, get(s, av + AV_SYSTEM_MEM) + correction)
+    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) + correction)
     if old_size == 0:
         return
     old_size = (old_size - 2 * HEADER) & ~ALIGN_MASK
@@ -223,4 +237,4 @@ def start_new_top(s: State, av: int, brk: int, end: int, size: int, old_top: int
     put(s, old_top + old_size + 8, HEADER | PREV_INUSE)
     put(s, old_top + old_size + HEADER + 8, HEADER | PREV_INUSE)
     if old_size >= MINSIZE:
-        int_free(s, av, old_top)
+        free_rest(s, av, old_top)

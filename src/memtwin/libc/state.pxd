@@ -20,31 +20,18 @@ cdef enum:
     AV_FLAGS = 4
     AV_HAVE_FASTCHUNKS = 8
     AV_FASTBINS = 16
-    AV_TOP = 96
-    AV_LAST_REMAINDER = 104
-    AV_BINS = 112
-    AV_BINMAP = 2144
-    AV_NEXT = 2160
-    AV_NEXT_FREE = 2168
-    AV_ATTACHED = 2176
-    AV_SYSTEM_MEM = 2184
-    AV_MAX_SYSTEM_MEM = 2192
-    AV_SIZE = 2200
     NFASTBINS = 10
     NBINS = 128
     BINMAPSIZE = 4
     NONCONTIGUOUS = 2
 
-    TCACHE_ENTRIES = 128
-    TCACHE_BYTES = 640
-    TCACHE_BINS = 64
+    TCACHE_SMALL_BINS = 64
 
     HEAP_AR_PTR = 0
     HEAP_PREV = 8
     HEAP_SIZE = 16
     HEAP_MPROTECT_SIZE = 24
     HEAP_PAGESIZE = 32
-    HEAP_INFO = 48
 
 cdef extern from *:
     """
@@ -80,7 +67,7 @@ cdef class State:
     cdef bint started
     cdef public bint single
     cdef readonly uint64_t tcache, thread_arena
-    cdef bint shutting_down
+    cdef bint no_tcache
     cdef public uint64_t tcache_key
     cdef readonly uint64_t curbrk
     cdef public bint morecore_fails
@@ -99,8 +86,24 @@ cdef class State:
     cdef public uint64_t cpus
     cdef readonly uint64_t bytes_copied, unsorted_count, link_mask
 
+    # what the release decides (release.py)
+    cdef readonly uint64_t av_top, av_last_remainder, av_bins, av_binmap, av_next, av_next_free, av_attached
+    cdef readonly uint64_t av_system_mem, av_max_system_mem, av_size, heap_info
+    cdef readonly uint64_t tcache_entries, tcache_bytes, tcache_all_bins
+    cdef uint16_t tcache_one
+    cdef readonly bint hooks, free_keeps_errno, tcache_walk_ends, random_tcache_key, any_mmap_threshold
+    cdef readonly bint heap_pagesize, transposed_fallback, heaps_noreserve, realloc_keeps_what_fits
+    cdef readonly bint realloc_keeps_rounding, memalign_from_tcache, memalign_scans_bins, strict_aligned_alloc
+    cdef readonly bint memalign_merges, calloc_from_tcache, frees_to_smallbin, starts_at_load, tcache_counts_down
+    cdef readonly bint tcache_large_bins, remainders_bypass_tcache, double_free_retries, fixed_heap_max, no_fastbins
+    cdef readonly bint tcache_small_size_fixed, mapped_like_heap, tcache_dummy, exact_large_tcache
+    cdef readonly bint memalign_in_mapping, plain_fallback, brk_asked, thp_heaps, shutdown_to_arena, thp_always
+    cdef readonly bint hugetlb, late_size_check, checks_nextsize, checks_fastbin_size
+    cdef readonly bint checks_alignment
+
     cdef void die(self, object message) noexcept
     cdef uint64_t fail(self) noexcept
+    cdef void set_tcache(self, uint64_t cache) noexcept
     cdef void count_mmap(self, int64_t chunks, int64_t size) noexcept
     cdef uint64_t sbrk(self, int64_t increment) noexcept
 

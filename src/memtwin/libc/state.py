@@ -4,7 +4,8 @@
 
 The heap's own state lies in the simulated memory at glibc's offsets: chunks, bins and tops, tcaches, heap_info. What
 follows is true of glibc 2.36 on 64-bit machines (struct malloc_chunk, malloc_state, tcache_perthread_struct,
-heap_info of malloc/malloc.c and malloc/arena.c).
+heap_info of malloc/malloc.c and malloc/arena.c); where another release differs, the offset is a field that release.py
+sets (av_top to av_size, tcache_entries, heap_info). Fields named as a row of release.py say how the release behaves.
 
     chunk                                 malloc_state ("arena", av)            tcache of a thread
      0  prev_size  of the chunk below,       4  flags        u32                   0  counts[64]   u16
@@ -19,7 +20,8 @@ heap_info of malloc/malloc.c and malloc/arena.c).
                                                                                     32  pagesize
 
 A bin is addressed as if it were a chunk whose fd and bk are the bin's two words. The parameters (mp_) and what is
-static in malloc.c are fields here; `mp` is where mp_ lies, for those who want to see it in memory (`write_mp`).
+static in malloc.c are fields here; `mp` is where mp_ lies, for those who want to see it in memory
+(parameters.write_mp).
 
 Failure: nothing raises. `errno` is C's. A failed integrity check sets `abort` to glibc's own message and `dead`;
 everything returns 0 from then on. An access that the kernel refuses leaves the address space's stop fields set.
@@ -30,6 +32,7 @@ from __future__ import annotations
 import cython
 
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.libc.release import Release
 
 if not cython.compiled:
     from memtwin.hostmem import load8, load16, load32, load64, store16, store32, store64
@@ -37,11 +40,10 @@ if not cython.compiled:
 
     PREV_INUSE, IS_MMAPPED, NON_MAIN_ARENA, SIZE_BITS = 1, 2, 4, 7
     ALIGNMENT, ALIGN_MASK, HEADER, MINSIZE, MIN_LARGE_SIZE, CHUNK_STRUCT = 16, 15, 16, 32, 1024, 48
-    AV_FLAGS, AV_HAVE_FASTCHUNKS, AV_FASTBINS, AV_TOP, AV_LAST_REMAINDER, AV_BINS = 4, 8, 16, 96, 104, 112
-    AV_BINMAP, AV_NEXT, AV_NEXT_FREE, AV_ATTACHED, AV_SYSTEM_MEM, AV_MAX_SYSTEM_MEM = 2144, 2160, 2168, 2176, 2184, 2192
-    AV_SIZE, NFASTBINS, NBINS, BINMAPSIZE, NONCONTIGUOUS = 2200, 10, 128, 4, 2
-    TCACHE_ENTRIES, TCACHE_BYTES, TCACHE_BINS = 128, 640, 64
-    HEAP_AR_PTR, HEAP_PREV, HEAP_SIZE, HEAP_MPROTECT_SIZE, HEAP_PAGESIZE, HEAP_INFO = 0, 8, 16, 24, 32, 48
+    AV_FLAGS, AV_HAVE_FASTCHUNKS, AV_FASTBINS = 4, 8, 16
+    NFASTBINS, NBINS, BINMAPSIZE, NONCONTIGUOUS = 10, 128, 4, 2
+    TCACHE_SMALL_BINS = 64
+    HEAP_AR_PTR, HEAP_PREV, HEAP_SIZE, HEAP_MPROTECT_SIZE, HEAP_PAGESIZE = 0, 8, 16, 24, 32
     WORD, PTRDIFF_MAX = 2**64 - 1, 2**63 - 1
     PROT_NONE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, MAP_PRIVATE_ANONYMOUS_FIXED = 0, 3, 34, 50
     MAP_NORESERVE, MADV_DONTNEED, MREMAP_MAYMOVE = 16384, 4, 1
@@ -102,7 +104,7 @@ class State:
     itself does not remember; for those who look at the heap from outside.
     """
 
-    def __init__(self, space: AddressSpace, main_arena: int, mp: int, cpus: int = 1) -> None:
+    def __init__(self, space: AddressSpace, main_arena: int, mp: int, cpus: int, release: Release) -> None:
         self.space = space
         self.window, self.permissions, self.mask = self.space.window, self.space.permissions, self.space.mask
         self.page_shift, self.page_size = self.space.page_shift, self.space.page_size
@@ -114,25 +116,71 @@ class State:
         self.started = False
         self.single = True
         self.tcache = self.thread_arena = 0
-        self.shutting_down = False
+        self.no_tcache = False  # the thread is to do without a cache: it ends, or could not have one
         self.tcache_key = 0x6D656D7477696E21  # glibc draws it at random; replays may set the recorded one
         self.curbrk = 0
         self.morecore_fails = False
-        self.link_mask = WORD
-        self._set_parameters()
+        self._set_layout(release)
+        self._set_behaviour(release)
+        self._set_parameters(release)
         self.heap_max = 64 << 20
         self.narenas = 1
         self.narenas_limit = self.free_list = self.next_to_use = self.aligned_heap_area = 0
         self.bytes_copied = self.unsorted_count = 0
         self.pieces: list[int] = []
 
-    def _set_parameters(self) -> None:
-        """mp_ and its companions as glibc 2.36 has them at start."""
+    def _set_layout(self, release: Release) -> None:
+        """Where a release has the fields of an arena and of a thread's cache, and how large heap_info is."""
+        self.av_top = release.av_top
+        self.av_last_remainder = self.av_top + 8
+        self.av_bins = self.av_top + 16
+        self.av_binmap = self.av_top + 2048
+        self.av_next = self.av_top + 2064
+        self.av_next_free = self.av_top + 2072
+        self.av_attached = self.av_top + 2080
+        self.av_system_mem = self.av_top + 2088
+        self.av_max_system_mem = self.av_top + 2096
+        self.av_size = release.state_size
+        self.heap_info = release.heap_info
+        self.tcache_all_bins = release.tcache_all_bins
+        self.tcache_entries = 2 * self.tcache_all_bins
+        self.tcache_bytes = 10 * self.tcache_all_bins
+
+    def _set_behaviour(self, release: Release) -> None:
+        """One field for each row of release.py that is asked while the allocator runs."""
+        has = release.has
+        self.link_mask = WORD if has("safe_linking") else 0
+        self.tcache_one = 0xFFFF if has("tcache_counts_down") else 1
+        self.hooks, self.free_keeps_errno = has("hooks"), has("free_keeps_errno")
+        self.tcache_walk_ends, self.random_tcache_key = has("tcache_walk_ends"), has("random_tcache_key")
+        self.any_mmap_threshold, self.hugetlb = has("any_mmap_threshold"), has("hugetlb")
+        self.heap_pagesize, self.transposed_fallback = has("heap_pagesize"), has("transposed_fallback")
+        self.heaps_noreserve = has("heaps_noreserve")
+        self.realloc_keeps_what_fits = has("realloc_keeps_what_fits")
+        self.realloc_keeps_rounding = has("realloc_keeps_rounding")
+        self.memalign_from_tcache, self.memalign_scans_bins = has("memalign_from_tcache"), has("memalign_scans_bins")
+        self.strict_aligned_alloc, self.memalign_merges = has("strict_aligned_alloc"), has("memalign_merges")
+        self.calloc_from_tcache, self.frees_to_smallbin = has("calloc_from_tcache"), has("frees_to_smallbin")
+        self.starts_at_load, self.tcache_counts_down = has("starts_at_load"), has("tcache_counts_down")
+        self.tcache_large_bins = has("tcache_large_bins")
+        self.remainders_bypass_tcache = has("remainders_bypass_tcache")
+        self.double_free_retries, self.fixed_heap_max = has("double_free_retries"), has("fixed_heap_max")
+        self.checks_nextsize, self.checks_fastbin_size = has("checks_nextsize"), has("checks_fastbin_size")
+        self.checks_alignment = has("checks_alignment")
+        self.no_fastbins, self.tcache_small_size_fixed = has("no_fastbins"), has("tcache_small_size_fixed")
+        self.mapped_like_heap, self.tcache_dummy = has("mapped_like_heap"), has("tcache_dummy")
+        self.exact_large_tcache, self.memalign_in_mapping = has("exact_large_tcache"), has("memalign_in_mapping")
+        self.plain_fallback, self.brk_asked = has("plain_fallback"), has("brk_asked")
+        self.thp_heaps, self.shutdown_to_arena = has("thp_heaps"), has("shutdown_to_arena")
+        self.thp_always, self.late_size_check = has("thp_always"), has("late_size_check")
+
+    def _set_parameters(self, release: Release) -> None:
+        """mp_ and its companions as a release has them at start."""
         self.mmap_threshold = self.trim_threshold = self.top_pad = 128 << 10
         self.arena_test, self.arena_max = 8, 0
-        self.tcache_bins, self.tcache_count = TCACHE_BINS, 7
-        self.tcache_unsorted_limit, self.tcache_max_bytes = 0, 1032
-        self.max_fast = 128
+        self.tcache_bins, self.tcache_count = TCACHE_SMALL_BINS, release.tcache_count
+        self.tcache_unsorted_limit, self.tcache_max_bytes = 0, release.tcache_max_bytes
+        self.max_fast = 0 if self.no_fastbins else 128
         self.thp_pagesize = self.hp_pagesize = 0
         self.hp_flags = 0
         self.n_mmaps_max = 65536
@@ -151,6 +199,12 @@ class State:
         """No memory: errno is ENOMEM and the result 0."""
         self.errno = ENOMEM
         return 0
+
+    def set_tcache(self, cache: int) -> None:
+        """The current thread's cache, 0 for none. Until 2.34 its address is the key of what it holds."""
+        self.tcache = cache
+        if not self.random_tcache_key:
+            self.tcache_key = cache
 
     def count_mmap(self, chunks: int, size: int) -> None:
         """`chunks` more mapped chunks of `size` bytes more (or, negative, fewer): mp_'s statistics."""

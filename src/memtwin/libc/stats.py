@@ -30,10 +30,6 @@ if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
         AV_FASTBINS,
-        AV_MAX_SYSTEM_MEM,
-        AV_NEXT,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         HEAP_MPROTECT_SIZE,
         HEAP_PREV,
         HEAP_SIZE,
@@ -71,7 +67,7 @@ def tally_fastbin(s: State, av: int, index: int, caller: str) -> Tally:
     """Fast bin `index`; dies in `caller`'s name at a link that is no chunk's address."""
     t = Tally()
     p = get(s, av + AV_FASTBINS + 8 * index)
-    most = get(s, av + AV_SYSTEM_MEM) // MINSIZE
+    most = get(s, av + s.av_system_mem) // MINSIZE
     while p and t.count <= most and not s.space.stop_signal:
         if s.link_mask and p & ALIGN_MASK:
             s.die(caller + "(): unaligned fastbin chunk detected")
@@ -84,9 +80,9 @@ def tally_fastbin(s: State, av: int, index: int, caller: str) -> Tally:
 def tally_bin(s: State, av: int, index: int) -> Tally:
     """Bin `index`, 1 being the unsorted one. A list without an end is left after as many as the arena can hold."""
     t = Tally()
-    bin = bin_at(av, index)
+    bin = bin_at(s, av, index)
     p = get(s, bin + 24)
-    most = get(s, av + AV_SYSTEM_MEM) // MINSIZE
+    most = get(s, av + s.av_system_mem) // MINSIZE
     while p and p != bin and t.count <= most and not s.space.stop_signal:
         t.add(get(s, p + 8))
         p = get(s, p + 24)
@@ -97,15 +93,15 @@ class ArenaCount:
     """One arena counted. fast: its fast bins, small to large; bins: bin 1 (unsorted) to 127; `caller` as in the C."""
 
     def __init__(self, s: State, av: int, caller: str) -> None:
-        self.fast = [tally_fastbin(s, av, index, caller) for index in range(NFASTBINS)]
+        self.fast = [tally_fastbin(s, av, index, caller) for index in range(0 if s.no_fastbins else NFASTBINS)]
         self.bins = [tally_bin(s, av, index) for index in range(1, NBINS)]
         self.is_main = av == s.main_arena
-        self.top = chunk_size(s, get(s, av + AV_TOP))
-        self.system = get(s, av + AV_SYSTEM_MEM)
-        self.max_system = get(s, av + AV_MAX_SYSTEM_MEM)
+        self.top = chunk_size(s, get(s, av + s.av_top))
+        self.system = get(s, av + s.av_system_mem)
+        self.max_system = get(s, av + s.av_max_system_mem)
         self.heap_bytes = self.heap_writable = self.heaps = 0
         if not self.is_main:
-            self.count_heaps(s, get(s, av + AV_TOP) & ~(s.heap_max - 1))
+            self.count_heaps(s, get(s, av + s.av_top) & ~(s.heap_max - 1))
 
     def count_heaps(self, s: State, heap: int) -> None:
         """Follow the arena's heaps from the last to the first."""
@@ -124,10 +120,10 @@ class ArenaCount:
 def arenas(s: State) -> list[int]:
     """Every arena in the order of their ring, the main one first."""
     found = [s.main_arena]
-    av = get(s, s.main_arena + AV_NEXT)
+    av = get(s, s.main_arena + s.av_next)
     while av and av != s.main_arena and not s.space.stop_signal and len(found) <= s.narenas:
         found.append(av)
-        av = get(s, av + AV_NEXT)
+        av = get(s, av + s.av_next)
     return found
 
 
@@ -177,7 +173,7 @@ def malloc_info(s: State) -> str:
     """The XML that malloc_info(3) writes for options 0."""
     counts = [ArenaCount(s, av, "__malloc_info") for av in arenas(s)]
     text = '<malloc version="1">\n' + "".join(_heap(number, c) for number, c in enumerate(counts))
-    if NFASTBINS:
+    if not s.no_fastbins:
         text += _total("fast", *_fast(counts))
     text += _total("rest", *_rest(counts)) + _total("mmap", s.n_mmaps, s.mmapped_mem)
     text += _system(counts)
@@ -197,7 +193,7 @@ def _heap(number: int, c: ArenaCount) -> str:
     if unsorted.count:
         text += _size("unsorted", unsorted.smallest, unsorted.largest, unsorted.words, unsorted.count)
     text += "</sizes>\n"
-    if NFASTBINS:
+    if c.fast:
         text += _total("fast", *_fast([c]))
     text += _total("rest", *_rest([c])) + _system([c])
     if c.is_main:

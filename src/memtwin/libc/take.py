@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # cython: infer_types=True
 """Taking: a chunk for a request out of an arena (_int_malloc), a chunk made larger or smaller in place or elsewhere
-(_int_realloc), and one that begins at an alignment (_int_memalign).
+(_int_realloc).
 
 The order in which an arena is searched:
 
@@ -19,6 +19,7 @@ if not cython.compiled:
         bin_index,
         chunk_size,
         consolidate,
+        have_fastchunks,
         mark_in_use,
         put_large,
         put_unsorted,
@@ -26,19 +27,13 @@ if not cython.compiled:
         set_bit,
         unlink_chunk,
     )
-    from memtwin.libc.give import int_free
+    from memtwin.libc.give import free_rest
     from memtwin.libc.more import cut_top, sysmalloc
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_BINMAP,
         AV_FASTBINS,
-        AV_HAVE_FASTCHUNKS,
-        AV_LAST_REMAINDER,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         BINMAPSIZE,
         HEADER,
-        IS_MMAPPED,
         MIN_LARGE_SIZE,
         MINSIZE,
         NON_MAIN_ARENA,
@@ -50,7 +45,7 @@ if not cython.compiled:
         put,
         put32,
     )
-    from memtwin.libc.tcache import tcache_get, tcache_has_room, tcache_index, tcache_put
+    from memtwin.libc.tcache import new_tcache, tcache_get, tcache_has_room, tcache_index, tcache_put
 
     MAX_ITERS = 10000
 
@@ -81,7 +76,7 @@ def find_chunk(s: State, av: int, nb: int) -> int:
         mem = take_small(s, av, nb)
         if mem or s.dead:
             return mem
-    elif get32(s, av + AV_HAVE_FASTCHUNKS):
+    elif have_fastchunks(s, av):
         consolidate(s, av)
     s.unsorted_count = 0
     while not s.dead and not s.space.stop_signal:
@@ -95,13 +90,13 @@ def find_chunk(s: State, av: int, nb: int) -> int:
         mem = take_larger_bin(s, av, nb)
         if mem or s.dead:
             return mem
-        if chunk_size(s, get(s, av + AV_TOP)) > get(s, av + AV_SYSTEM_MEM):
+        if chunk_size(s, get(s, av + s.av_top)) > get(s, av + s.av_system_mem):
             s.die("malloc(): corrupted top size")
             return 0
         mem = cut_top(s, av, nb)
         if mem:
             return mem
-        if not get32(s, av + AV_HAVE_FASTCHUNKS):
+        if not have_fastchunks(s, av):
             return sysmalloc(s, nb, av)
         consolidate(s, av)
     return 0
@@ -113,7 +108,7 @@ def take_fast(s: State, av: int, nb: int) -> int:
     p = get(s, fb)
     if p == 0:
         return 0
-    if p & ALIGN_MASK:
+    if p & ALIGN_MASK and s.link_mask:
         s.die("malloc(): unaligned fastbin chunk detected 2")
         return 0
     put(s, fb, (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16))
@@ -125,8 +120,11 @@ def take_fast(s: State, av: int, nb: int) -> int:
         other = get(s, fb)
         if other == 0:
             break
-        if other & ALIGN_MASK:
+        if other & ALIGN_MASK and s.link_mask:
             s.die("malloc(): unaligned fastbin chunk detected 3")
+            return 0
+        if s.checks_fastbin_size and tcache_index(chunk_size(s, other)) != index:
+            s.die("malloc(): chunk size mismatch in fastbin")
             return 0
         put(s, fb, (((other + 16) >> 12) & s.link_mask) ^ get(s, other + 16))
         tcache_put(s, other, index)
@@ -135,7 +133,7 @@ def take_fast(s: State, av: int, nb: int) -> int:
 
 def take_small(s: State, av: int, nb: int) -> int:
     """The oldest chunk of the small bin of that size, or 0; the next ones fill the thread's cache."""
-    bin = bin_at(av, nb >> 4)
+    bin = bin_at(s, av, nb >> 4)
     p = get(s, bin + 24)
     if p == bin:
         return 0
@@ -147,6 +145,8 @@ def take_small(s: State, av: int, nb: int) -> int:
     put(s, bin + 24, back)
     put(s, back + 16, bin)
     index = tcache_index(nb)
+    if s.tcache_dummy and index < s.tcache_bins:
+        begin_tcache(s, av)
     while tcache_has_room(s, index):
         other = get(s, bin + 24)
         if other == bin:
@@ -162,10 +162,25 @@ def take_small(s: State, av: int, nb: int) -> int:
     return p + HEADER
 
 
+def begin_tcache(s: State, av: int) -> None:
+    """A thread that has no cache yet, and is not to do without, gets one out of the arena (tcache_init, since 2.43).
+
+    av 0: out of the thread's arena is the caller's business. It is asked once: without memory the thread does without.
+    """
+    if s.tcache or s.no_tcache:
+        return
+    s.no_tcache = True
+    if s.tcache_count == 0:
+        return
+    mem = int_malloc(s, av, request_size(s.tcache_bytes))
+    if mem:
+        new_tcache(s, mem)
+
+
 def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
     """The checks on a chunk of the unsorted bin; aborts when one fails."""
     above = p + size
-    system_mem = get(s, av + AV_SYSTEM_MEM)
+    system_mem = get(s, av + s.av_system_mem)
     if size <= HEADER or size > system_mem:
         s.die("malloc(): invalid size (unsorted)")
         return False
@@ -174,7 +189,7 @@ def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
         s.die("malloc(): invalid next size (unsorted)")
     elif get(s, above) & ~SIZE_BITS != size:
         s.die("malloc(): mismatching next->prev_size (unsorted)")
-    elif get(s, back + 16) != p or get(s, p + 16) != bin_at(av, 1):
+    elif get(s, back + 16) != p or get(s, p + 16) != bin_at(s, av, 1):
         s.die("malloc(): unsorted double linked list corrupted")
     elif head & PREV_INUSE:
         s.die("malloc(): invalid next->prev_inuse (unsorted)")
@@ -187,7 +202,7 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
     Exact fits fill the thread's cache before one is returned. For a small request the last remainder is split
     instead, if it is the only unsorted chunk. Returns a user pointer, or 0 when all (or MAX_ITERS) are sorted.
     """
-    unsorted = bin_at(av, 1)
+    unsorted = bin_at(s, av, 1)
     index = tcache_index(nb)
     cached = False
     sorted_now = 0
@@ -199,12 +214,14 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
         size = chunk_size(s, p)
         if not unsorted_is_sane(s, av, p, size, back):
             return 0
-        if nb < MIN_LARGE_SIZE and back == unsorted and size > nb + MINSIZE and p == get(s, av + AV_LAST_REMAINDER):
+        if nb < MIN_LARGE_SIZE and back == unsorted and size > nb + MINSIZE and p == get(s, av + s.av_last_remainder):
             return split_last_remainder(s, av, p, size, nb)
         put(s, unsorted + 24, back)
         put(s, back + 16, unsorted)
         if size == nb:
             mark_in_use(s, av, p, size)
+            if s.tcache_dummy:
+                begin_tcache(s, av)
             if not tcache_has_room(s, index):
                 return p + HEADER
             tcache_put(s, p, index)
@@ -222,12 +239,12 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
 
 def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:
     """The chunk, alone in the unsorted bin, gives its low end; the rest stays there as the last remainder."""
-    unsorted = bin_at(av, 1)
+    unsorted = bin_at(s, av, 1)
     rest = p + nb
     rest_size = size - nb
     put(s, unsorted + 24, rest)
     put(s, unsorted + 16, rest)
-    put(s, av + AV_LAST_REMAINDER, rest)
+    put(s, av + s.av_last_remainder, rest)
     put(s, rest + 24, unsorted)
     put(s, rest + 16, unsorted)
     if rest_size >= MIN_LARGE_SIZE:
@@ -241,7 +258,7 @@ def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:
 
 def take_best_large(s: State, av: int, nb: int) -> int:
     """From the large bin that holds this size: the smallest chunk that fits, the second of its size if there is one."""
-    bin = bin_at(av, bin_index(nb))
+    bin = bin_at(s, av, bin_index(nb))
     p = get(s, bin + 16)
     if p == bin or get(s, p + 8) < nb:
         return 0
@@ -261,22 +278,22 @@ def take_larger_bin(s: State, av: int, nb: int) -> int:
     """The last chunk of the first bin above that has one, found by the bit map; bits of empty bins are cleared."""
     index = bin_index(nb) + 1
     block = index >> 5
-    bits = get32(s, av + AV_BINMAP + 4 * block) >> (index & 31) << (index & 31)
+    bits = get32(s, av + s.av_binmap + 4 * block) >> (index & 31) << (index & 31)
     while True:
         while bits == 0:
             block += 1
             if block >= BINMAPSIZE:
                 return 0
-            bits = get32(s, av + AV_BINMAP + 4 * block)
+            bits = get32(s, av + s.av_binmap + 4 * block)
         index = 0
         while not bits >> index & 1:
             index += 1
-        bin = bin_at(av, 32 * block + index)
+        bin = bin_at(s, av, 32 * block + index)
         p = get(s, bin + 24)
         if p != bin:
             break
         bits &= ~(1 << index)
-        at = av + AV_BINMAP + 4 * block
+        at = av + s.av_binmap + 4 * block
         put32(s, at, get32(s, at) & ~(1 << index))
     size = chunk_size(s, p)
     unlink_chunk(s, av, p)
@@ -295,7 +312,7 @@ def take_and_split(s: State, av: int, p: int, size: int, nb: int, advertise: boo
     if not put_unsorted(s, av, rest, rest_size, message):
         return 0
     if advertise:
-        put(s, av + AV_LAST_REMAINDER, rest)
+        put(s, av + s.av_last_remainder, rest)
     put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
     put(s, rest + 8, rest_size | PREV_INUSE)
     put(s, rest + rest_size, rest_size)
@@ -309,20 +326,20 @@ def set_head_size(s: State, p: int, size: int) -> None:
 
 def int_realloc(s: State, av: int, p: int, old_size: int, nb: int) -> int:
     """Resize a chunk of an arena to `nb`: in place, into the top or a free chunk above, or by moving. 0: no memory."""
-    if get(s, p + 8) <= HEADER or old_size >= get(s, av + AV_SYSTEM_MEM):
+    if get(s, p + 8) <= HEADER or old_size >= get(s, av + s.av_system_mem):
         s.die("realloc(): invalid old size")
         return 0
     above = p + old_size
     above_size = chunk_size(s, above)
-    if get(s, above + 8) <= HEADER or above_size >= get(s, av + AV_SYSTEM_MEM):
+    if get(s, above + 8) <= HEADER or above_size >= get(s, av + s.av_system_mem):
         s.die("realloc(): invalid next size")
         return 0
     if old_size >= nb:
         return fit(s, av, p, old_size, nb)
-    if above == get(s, av + AV_TOP):
+    if above == get(s, av + s.av_top):
         if old_size + above_size >= nb + MINSIZE:
             set_head_size(s, p, nb | (0 if av == s.main_arena else NON_MAIN_ARENA))
-            put(s, av + AV_TOP, p + nb)
+            put(s, av + s.av_top, p + nb)
             put(s, p + nb + 8, (old_size + above_size - nb) | PREV_INUSE)
             return p + HEADER
     elif not get(s, above + above_size + 8) & PREV_INUSE and old_size + above_size >= nb:
@@ -341,7 +358,7 @@ def grow_by_moving(s: State, av: int, p: int, old_size: int, nb: int) -> int:
         return fit(s, av, p, chunk_size(s, new) + old_size, nb)
     s.space.move(mem, p + HEADER, old_size - 8)
     s.bytes_copied += old_size - 8
-    int_free(s, av, p)
+    free_rest(s, av, p)
     return mem
 
 
@@ -357,39 +374,5 @@ def fit(s: State, av: int, p: int, size: int, nb: int) -> int:
         set_head_size(s, p, nb | foreign)
         put(s, rest + 8, rest_size | PREV_INUSE | foreign)
         set_bit(s, rest + rest_size + 8, PREV_INUSE)
-        int_free(s, av, rest)
-    return p + HEADER
-
-
-def int_memalign(s: State, av: int, alignment: int, request: int) -> int:
-    """A block at a multiple of `alignment` (a power of two from MINSIZE): a larger one whose ends are freed."""
-    nb = request_size(request)
-    if nb == 0:
-        return s.fail()
-    mem = int_malloc(s, av, nb + alignment + MINSIZE)
-    if mem == 0:
-        return 0
-    p = mem - HEADER
-    foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
-    if mem & (alignment - 1):
-        new = ((mem + alignment - 1) & ~(alignment - 1)) - HEADER
-        if new - p < MINSIZE:
-            new += alignment
-        lead = new - p
-        size = chunk_size(s, p) - lead
-        if get(s, p + 8) & IS_MMAPPED:
-            put(s, new, get(s, p) + lead)
-            put(s, new + 8, size | IS_MMAPPED)
-            return new + HEADER
-        put(s, new + 8, size | PREV_INUSE | foreign)
-        set_bit(s, new + size + 8, PREV_INUSE)
-        set_head_size(s, p, lead | foreign)
-        int_free(s, av, p)
-        p = new
-    if not get(s, p + 8) & IS_MMAPPED:
-        size = chunk_size(s, p)
-        if size > nb + MINSIZE:
-            put(s, p + nb + 8, (size - nb) | PREV_INUSE | foreign)
-            set_head_size(s, p, nb)
-            int_free(s, av, p + nb)
+        free_rest(s, av, rest)
     return p + HEADER

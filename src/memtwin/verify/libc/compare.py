@@ -26,10 +26,6 @@ from memtwin.verify.libc.script import format_operation
 
 PAGE = 4096
 
-# Bytes of malloc_state and malloc_par by release and word size; the layouts are in memtwin/libc.
-STATE_SIZES = {("2.31", 8): (2200, 112), ("2.36", 8): (2200, 136), ("2.41", 8): (2200, 136), ("2.43", 8): (2112, 144),
-               ("2.36", 4): (1116, 76)}  # fmt: skip
-
 
 class Twin(Protocol):
     """What plays beside the real library."""
@@ -56,6 +52,9 @@ class Twin(Protocol):
 
     def memory(self, start: int, end: int) -> npt.NDArray[np.uint8]:
         """The bytes of a range whose pages are resident."""
+
+    def hidden(self) -> npt.NDArray[Any]:
+        """The calls that the library made of itself so far, dtype HIDDEN."""
 
     def close(self) -> None:
         """Let go of what it holds."""
@@ -92,7 +91,6 @@ class Comparison:
     twin: Twin
     column: npt.NDArray[Any] = field(init=False)
     done: int = 0
-    hidden_done: int = 0
 
     def __post_init__(self) -> None:
         self.column = self.player.operations
@@ -110,6 +108,7 @@ class Comparison:
 
     def _differences(self, until: int, pid: int | None) -> Iterator[Difference]:
         yield from self._entries(until)
+        yield from self._hidden()
         yield from self._ending(until - 1)
         yield from self._values(until - 1)
         yield from self._text(until - 1)
@@ -132,6 +131,15 @@ class Comparison:
             values = [f"{int(side['result'][i]):#x} errno {side['error'][i]}" for side in (host, twin)]
             yield self._difference(self.done + i, kind, *values)
 
+    def _hidden(self) -> Iterator[Difference]:
+        host, twin = self.player.hidden, self.twin.hidden()
+        length = min(len(host), len(twin))
+        unlike = host["result"][:length] != twin["result"][:length]
+        if unlike.any() or len(host) != len(twin):
+            i = int(unlike.argmax()) if unlike.any() else length
+            at = int((host if i < len(host) else twin)["at"][i])
+            yield self._difference(at, "hidden call", *(str(side[i : i + 1]) for side in (host, twin)))
+
     def _ending(self, at: int) -> Iterator[Difference]:
         host = describe_ending(self.player.ending) if self.player.ending else None
         twin = self.twin.ending()
@@ -152,7 +160,7 @@ class Comparison:
 
     def _text(self, at: int) -> Iterator[Difference]:
         host, twin = self.player.text, self.twin.text()
-        if self.player.ending and self.player.ending.message:
+        if self.player.ending and self.player.ending.signal and self.player.ending.message:
             host, _, _ = host.rstrip("\n").rpartition(self.player.ending.message)
         if host != twin:
             lines = (host.splitlines(), twin.splitlines())
@@ -178,7 +186,7 @@ class Comparison:
             )
 
     def _variables(self, at: int, pid: int) -> Iterator[Difference]:
-        sizes = STATE_SIZES[self.player.libc.release, self.player.libc.word]
+        sizes = self.player.state_size(), self.player.mp_size()
         for name, start, size in zip(
             ("main_arena", "mp_"), (self.player.main_arena(), self.player.mp()), sizes, strict=True
         ):
@@ -276,7 +284,7 @@ class Repeat:
     def text(self) -> str:
         """See Twin."""
         text, ending = self._player.text, self._player.ending
-        return text.rstrip("\n").rpartition(ending.message)[0] if ending and ending.message else text
+        return text.rstrip("\n").rpartition(ending.message)[0] if ending and ending.signal and ending.message else text
 
     def areas(self) -> list[tuple[int, int, str]]:
         """See Twin."""
@@ -289,6 +297,10 @@ class Repeat:
     def memory(self, start: int, end: int) -> npt.NDArray[np.uint8]:
         """See Twin."""
         return self._player.memory(start, end, self._pid)
+
+    def hidden(self) -> npt.NDArray[Any]:
+        """See Twin."""
+        return self._player.hidden
 
     def close(self) -> None:
         """End the process."""
