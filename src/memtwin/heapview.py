@@ -20,10 +20,9 @@ MAX_LIST = 4_096  # chunks of one free list
 MAX_ARENAS = 1_024
 MAX_MAPPED = 1 << 28  # bytes that a block's header is sought below an address
 
-# struct malloc_state, struct heap_info and tcache_perthread_struct of libc/state.pxd
-_FASTBINS, _TOP, _BINS, _NEXT, _STATE = 16, 96, 112, 2160, 2208
-_HEAP_PREV, _HEAP_SIZE, _HEAP_INFO = 8, 16, 48
-_TCACHE_ENTRIES, _TCACHE_LISTS = 128, 64
+# malloc_state.fastbinsY, and heap_info of libc/state.py; what differs by release is asked of the allocator
+_FASTBINS = 16
+_HEAP_PREV, _HEAP_SIZE = 8, 16
 _MMAPPED = 2
 
 
@@ -43,19 +42,19 @@ def heaps(process: Process, labels: Mapping[int, str] | None = None) -> tuple[He
 
 def _arenas(process: Process, sight: Sight) -> Iterator[int]:
     """The addresses of the arenas behind the main one, in the order of their ring."""
-    arena = sight.word(process.libc.main_arena + _NEXT)
+    arena = sight.word(process.libc.main_arena + process.libc.av_next)
     for _ in range(MAX_ARENAS):
         if arena in (0, process.libc.main_arena):
             return
         yield arena
-        arena = sight.word(arena + _NEXT)
+        arena = sight.word(arena + process.libc.av_next)
 
 
 def _main(process: Process, sight: Sight, labels: Mapping[int, str]) -> HeapView:
     libc = process.libc
-    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, libc.main_arena, libc.link_mask)])
+    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, libc.main_arena, libc)])
     start, end = process.space.brk_start, process.space.brk_end
-    top = sight.word(libc.main_arena + _TOP)
+    top = sight.word(libc.main_arena + libc.av_top)
     if libc.sbrk_base == 0 or not start <= top < end:
         return HeapView(start, end, (), lists)
     chunks = tuple(_chunks(sight, libc.sbrk_base + 15 & ~15, top, end, lists, labels))
@@ -64,14 +63,14 @@ def _main(process: Process, sight: Sight, labels: Mapping[int, str]) -> HeapView
 
 def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: Mapping[int, str]) -> Iterator[HeapView]:
     """The heaps of a thread's arena, from the one that its top lies in down to the one that holds the arena."""
-    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, arena, process.libc.link_mask)])
-    top = sight.word(arena + _TOP)
+    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, arena, process.libc)])
+    top = sight.word(arena + process.libc.av_top)
     at = top & -process.libc.heap_max
     for _ in range(MAX_ARENAS):
         end = at + sight.word(at + _HEAP_SIZE)
-        first = at + _HEAP_INFO
+        first = at + process.libc.heap_info
         if at == arena & -process.libc.heap_max:
-            first = arena + _STATE + 15 & ~15
+            first = arena + process.libc.av_size + 15 & ~15
         yield HeapView(at, end, tuple(_chunks(sight, first, top, end, lists, labels)), lists, f"thread {number}")
         at = sight.word(at + _HEAP_PREV)
         if at == 0:
@@ -114,19 +113,21 @@ def _tcache_lists(process: Process, sight: Sight) -> Iterator[FreeList]:
     libc: Any = process.libc
     if not libc.tcache:
         return
-    for index in range(_TCACHE_LISTS):
-        first = sight.word(libc.tcache + _TCACHE_ENTRIES + 8 * index)
+    for index in range(libc.tcache_all_bins):
+        first = sight.word(libc.tcache + libc.tcache_entries + 8 * index)
         if first:
-            yield FreeList(f"tcache {32 + 16 * index:#x}", tuple(_singly(sight, first, 0, libc.link_mask)))
+            name = f"tcache {32 + 16 * index:#x}" if index < 64 else f"tcache up to {1 << index - 53:#x}"
+            yield FreeList(name, tuple(_singly(sight, first, 0, libc.link_mask)))
 
 
-def _arena_lists(sight: Sight, arena: int, mask: int) -> Iterator[FreeList]:
-    for index in range(10):
+def _arena_lists(sight: Sight, arena: int, libc: Any) -> Iterator[FreeList]:
+    mask = libc.link_mask
+    for index in range(0 if libc.no_fastbins else 10):
         first = sight.word(arena + _FASTBINS + 8 * index)
         if first:
             yield FreeList(f"fastbin {32 + 16 * index:#x}", tuple(_singly(sight, first + 16, 16, mask)))
     for index in range(1, 127):
-        chunks = tuple(_doubly(sight, arena + _BINS - 32 + 16 * index))
+        chunks = tuple(_doubly(sight, arena + libc.av_bins - 32 + 16 * index))
         if chunks:
             yield FreeList(_bin_name(index), chunks)
 

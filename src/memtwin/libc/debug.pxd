@@ -5,7 +5,8 @@ from memtwin.libc.give cimport int_free, munmap_chunk
 from memtwin.libc.malloc cimport Malloc
 from memtwin.libc.more cimport mremap_chunk
 from memtwin.libc.state cimport *
-from memtwin.libc.take cimport int_malloc, int_memalign, int_realloc
+from memtwin.libc.aligned cimport int_memalign
+from memtwin.libc.take cimport int_malloc, int_realloc
 from memtwin.memory cimport load_u8, store_u8
 
 cdef class CheckedMalloc(Malloc):

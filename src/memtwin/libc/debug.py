@@ -35,14 +35,13 @@ from memtwin.libc.malloc import Malloc
 from memtwin.libc.tunables import minor_of
 
 if not cython.compiled:
+    from memtwin.libc.aligned import int_memalign
     from memtwin.libc.bins import bin_at, chunk_size, contiguous, request_size
     from memtwin.libc.give import int_free, munmap_chunk
     from memtwin.libc.more import mremap_chunk
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        AV_SYSTEM_MEM,
-        AV_TOP,
         EINVAL,
         HEADER,
         IS_MMAPPED,
@@ -53,7 +52,7 @@ if not cython.compiled:
         get,
         put,
     )
-    from memtwin.libc.take import int_malloc, int_memalign, int_realloc
+    from memtwin.libc.take import int_malloc, int_realloc
     from memtwin.memory import load_u8, store_u8
 
 PRINT, ABORT = 1, 2
@@ -182,7 +181,7 @@ class CheckedMalloc(Malloc):
         size = chunk_size(self, p)
         av = self.main_arena
         one_piece = contiguous(self, av)
-        if one_piece and (p < self.sbrk_base or p + size >= self.sbrk_base + get(self, av + AV_SYSTEM_MEM)):
+        if one_piece and (p < self.sbrk_base or p + size >= self.sbrk_base + get(self, av + self.av_system_mem)):
             return False
         if size < MINSIZE or size & ALIGN_MASK or not get(self, p + size + 8) & PREV_INUSE:
             return False
@@ -208,20 +207,20 @@ class CheckedMalloc(Malloc):
     def top_is_sane(self) -> bool:
         """The top ends where the main arena's memory does."""
         av = self.main_arena
-        top = get(self, av + AV_TOP)
-        if top == bin_at(av, 1):
+        top = get(self, av + self.av_top)
+        if top == bin_at(self, av, 1):
             return True
         word = get(self, top + 8)
         size = chunk_size(self, top)
         if word & IS_MMAPPED or size < MINSIZE or not word & PREV_INUSE:
             return False
-        return not contiguous(self, av) or top + size == self.sbrk_base + get(self, av + AV_SYSTEM_MEM)
+        return not contiguous(self, av) or top + size == self.sbrk_base + get(self, av + self.av_system_mem)
 
     def check_top(self) -> bool:
         """top_check: False when there is no good top to take memory from."""
         if self.top_is_sane():
             return True
-        top = get(self, self.main_arena + AV_TOP)
+        top = get(self, self.main_arena + self.av_top)
         return self.complain("malloc: top chunk is corrupt", top) and self.replace_top()
 
     def replace_top(self) -> bool:
@@ -235,8 +234,8 @@ class CheckedMalloc(Malloc):
         if new == 0:
             return False
         av = self.main_arena
-        put(self, av + AV_SYSTEM_MEM, new - self.sbrk_base + size)
-        put(self, av + AV_TOP, brk + front)
+        put(self, av + self.av_system_mem, new - self.sbrk_base + size)
+        put(self, av + self.av_top, brk + front)
         put(self, brk + front + 8, (size - front) | PREV_INUSE)
         return True
 

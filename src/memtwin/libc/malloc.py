@@ -389,7 +389,7 @@ class Malloc(State):
         if parameter is not None:
             self.set_parameter(parameter, value)
         elif name == "tcache_max":
-            self.set_tcache_max(value)
+            self.set_tcache_max(value & WORD)
         elif name == "tcache_count" and 0 <= value <= 65535:
             self.tcache_count = value
         elif name == "tcache_unsorted_limit":

@@ -15,8 +15,7 @@ from memtwin.replay.surroundings import Moment
 from memtwin.replay.twin import Twin
 from memtwin.replay.walk import HeapWalk
 
-AV_TOP, AV_NEXT, AV_SIZE = 96, 2160, 2200
-HEAP_PREV, HEAP_SIZE, HEAP_INFO = 8, 16, 48
+HEAP_PREV, HEAP_SIZE = 8, 16
 IS_MMAPPED, SIZE_BITS, MINSIZE = 2, 7, 32
 _MOST_ARENAS = 1 << 16
 
@@ -44,23 +43,23 @@ def arena_ring(twin: Twin) -> list[int]:
     """Addresses of all arenas, the main one first; of an allocator that nobody has called, none."""
     space, main = twin.space, twin.malloc.main_arena
     found = [main]
-    arena = word(space, main + AV_NEXT) if space.resident_pages(main & -4096, (main & -4096) + 4096) else 0
+    arena = word(space, main + twin.malloc.av_next) if space.resident_pages(main & -4096, (main & -4096) + 4096) else 0
     if not arena:
         return []
     while arena != main and arena and len(found) < _MOST_ARENAS:
         found.append(arena)
-        arena = word(space, arena + AV_NEXT)
+        arena = word(space, arena + twin.malloc.av_next)
     return found
 
 
 def heaps_of(twin: Twin, arena: int) -> list[Heap]:
     """The heaps of a thread's arena."""
     space, span = twin.space, twin.malloc.heap_max
-    top = word(space, arena + AV_TOP)
+    top = word(space, arena + twin.malloc.av_top)
     found: list[Heap] = []
     heap = top & -span
     while heap and len(found) < _MOST_ARENAS:
-        after = arena + AV_SIZE if heap == arena & -span else heap + HEAP_INFO
+        after = arena + twin.malloc.av_size if heap == arena & -span else heap + twin.malloc.heap_info
         first = (after + 15) & ~15
         found.append(Heap(heap, first, heap + word(space, heap + HEAP_SIZE), top))
         heap = word(space, heap + HEAP_PREV)
@@ -76,7 +75,7 @@ class _Taking:
         self.arenas = arena_ring(twin)
         self.heaps = {heap.start: heap for arena in self.arenas[1:] for heap in heaps_of(twin, arena)}
         self.walk = HeapWalk(twin.space, kept_chunks(twin.malloc, self.arenas))
-        self.top = word(twin.space, self.arenas[0] + AV_TOP) if self.arenas else 0
+        self.top = word(twin.space, self.arenas[0] + twin.malloc.av_top) if self.arenas else 0
         self.trimmable_top = 0
         self.arena_free_bytes = 0
         self.pin: Pin | None = None

@@ -14,7 +14,6 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.malloc import Malloc
 from memtwin.replay.walk import MARK_FAST, MARK_TCACHE
 
-TCACHE_BINS, TCACHE_ENTRIES = 64, 128
 AV_FASTBINS, NFASTBINS = 16, 10
 _MOST = 1 << 26  # links of one list: more is a circle
 
@@ -43,9 +42,9 @@ def kept_chunks(malloc: Malloc, arenas: list[int]) -> npt.NDArray[np.uint64]:
     """Sorted memory addresses of all chunks in tcaches (bit 0 clear) and fast bins (bit 0 set)."""
     found: list[int] = []
     for cache in malloc.caches():
-        for memory in words(malloc.space, cache + TCACHE_ENTRIES, TCACHE_BINS):
+        for memory in words(malloc.space, cache + malloc.tcache_entries, malloc.tcache_all_bins):
             found += [one | MARK_TCACHE for one in chain(malloc, memory, 0)]
-    for arena in arenas:
+    for arena in () if malloc.no_fastbins else arenas:
         for chunk in words(malloc.space, arena + AV_FASTBINS, NFASTBINS):
             found += [one | MARK_FAST for one in chain(malloc, chunk, 16)]
     return np.array(sorted(found), np.uint64)

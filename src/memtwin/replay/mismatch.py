@@ -13,8 +13,7 @@ from memtwin.trace.schema import Op
 if TYPE_CHECKING:
     from memtwin.trace.reader import Columns
 
-TCACHE_ENTRIES, TCACHE_BINS = 128, 64
-AV_FASTBINS, NFASTBINS, AV_TOP, AV_BINS, NBINS = 16, 10, 96, 112, 128
+AV_FASTBINS, NFASTBINS, NBINS = 16, 10, 128
 _LAST = 10
 _SHOWN = 6  # addresses of a list
 _LINKS = 10_000
@@ -55,7 +54,7 @@ def state_of(twin: Twin) -> list[str]:
     """The current thread's cache and arena, a line for everything in them that is not empty; parameters that moved."""
     malloc = twin.malloc
     arena = malloc.thread_arena or malloc.main_arena
-    top = word(twin.space, arena + AV_TOP)
+    top = word(twin.space, arena + malloc.av_top)
     lines = [
         f"arena {arena:#x}{' (main)' if arena == malloc.main_arena else ''}, top {top:#x}, "
         f"break {twin.space.brk_end:#x}, mmap_threshold {malloc.mmap_threshold}, trim_threshold {malloc.trim_threshold}"
@@ -74,13 +73,15 @@ def _cache_lines(twin: Twin) -> list[str]:
     cache = twin.malloc.tcache
     if not cache:
         return ["tcache: none"]
-    heads = words(twin.space, cache + TCACHE_ENTRIES, TCACHE_BINS)
+    heads = words(twin.space, cache + twin.malloc.tcache_entries, twin.malloc.tcache_all_bins)
     return [
         f"tcache {32 + 16 * index}: {_listed(chain(twin.malloc, head, 0))}" for index, head in enumerate(heads) if head
     ]
 
 
 def _fast_lines(twin: Twin, arena: int) -> list[str]:
+    if twin.malloc.no_fastbins:
+        return []
     heads = words(twin.space, arena + AV_FASTBINS, NFASTBINS)
     return [
         f"fast bin {32 + 16 * index}: {_listed(chain(twin.malloc, head, 16))}"
@@ -92,7 +93,7 @@ def _fast_lines(twin: Twin, arena: int) -> list[str]:
 def _bin_lines(twin: Twin, arena: int) -> list[str]:
     lines = []
     for index in range(1, NBINS):
-        at = arena + AV_BINS - 16 + 16 * (index - 1)
+        at = arena + twin.malloc.av_bins - 16 + 16 * (index - 1)
         chunks: list[tuple[int, int]] = []
         chunk = word(twin.space, at + 16)
         while chunk not in (at, 0) and len(chunks) < _LINKS:
