@@ -17,7 +17,7 @@ from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
 from memtwin.ldso import Command
-from memtwin.libc.malloc import RELEASES
+from memtwin.libc.release import DEFAULT
 from memtwin.process import Library, Process
 from memtwin.program import Image, small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView
@@ -60,7 +60,7 @@ class Machine:
         self,
         program: str | None = None,
         *,
-        glibc: str = RELEASES[-1],
+        glibc: str = DEFAULT,
         data_model: str = "LP64",
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,

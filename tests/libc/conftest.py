@@ -2,7 +2,7 @@
 import pytest
 
 from memtwin.host.libcs import available, find_libc
-from memtwin.libc.malloc import RELEASES
+from memtwin.libc.release import RELEASES
 
 
 def modelled() -> list[str]:

@@ -13,16 +13,14 @@ import numpy.typing as npt
 
 from memtwin.host.libcs import find_libc
 from memtwin.host.player import Play, Player
-from memtwin.kernel.addrspace import AddressSpace
-from memtwin.kernel.machine import Machine
 from memtwin.libc.check import validate_heap
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.tunables import tunables_of
 from memtwin.trace.schema import Op
 from memtwin.verify.libc.script import parse_script
+from memtwin.verify.libc.twin import space_like
 
 WORD = 2**64 - 1
-PROT = {"r": 1, "w": 2, "x": 4}
 
 
 @dataclass
@@ -80,22 +78,10 @@ def host_side(player: Player) -> Side:
     return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, ending.signal, last)
 
 
-def space_of(player: Player) -> AddressSpace:
-    """An address space like that of a player that stands before its first operation."""
-    space = AddressSpace(Machine(), 40)
-    space.set_layout(space.task_size - (128 << 20) & -4096, player.start_brk())
-    for line in player.start_maps:
-        if line.path != "[vsyscall]":
-            prot = sum(bit for letter, bit in PROT.items() if letter in line.permissions)
-            flags = 0x21 if line.permissions[3] == "s" else 0x22
-            space.restore_vma(line.start, line.end, prot, flags, line.offset, line.path or None)
-    return space
-
-
 def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
     """The allocator in an address space like the player's."""
     return Malloc(
-        space_of(player),
+        space_like(player),
         player.libc.release,
         tunables_of(environment, player.libc.release),
         cpus=len(os.sched_getaffinity(0)),

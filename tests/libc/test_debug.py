@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.libc.sides import Side, host_side, perform, same, slots_of, space_of
+from tests.libc.sides import Side, host_side, perform, same, slots_of
 
 from memtwin.errors import UserError
 from memtwin.host.libcs import Libc, find_libc
@@ -22,6 +22,7 @@ from memtwin.trace.schema import Op
 from memtwin.verify.libc.profiles import PROFILES
 from memtwin.verify.libc.script import parse_script
 from memtwin.verify.libc.sequences import generate
+from memtwin.verify.libc.twin import space_like
 
 ELSEWHERE = (Play.LIMIT, Play.STOP, Op.FORK, Op.THREAD_START, Op.THREAD_EXIT, Op.SBRK, Op.MALLOPT)
 
@@ -49,7 +50,7 @@ def play(name: str, column: npt.NDArray[Any] | str, check: int) -> tuple[Side, S
     preloaded = minor_of(libc.release) >= 34
     with DebugPlayer(libc, column, slots, {"MALLOC_CHECK_": str(check)}) as player:
         malloc = new_malloc(
-            space_of(player), libc.release, {"check": check}, preloaded, main_arena=player.main_arena(), mp=player.mp()
+            space_like(player), libc.release, {"check": check}, preloaded, main_arena=player.main_arena(), mp=player.mp()
         )
         while player.run() is not None:
             pass

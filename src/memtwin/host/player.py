@@ -162,6 +162,7 @@ class Player:
     ) -> None:
         self.libc = libc
         self.slots = slots
+        self.environment = dict(environment or {})
         self.ending: Ending | None = None
         self.start_maps: list[MapsLine] = []
         self._files: list[int] = []

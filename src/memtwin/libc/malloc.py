@@ -15,7 +15,7 @@ import cython
 from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc import stats
-from memtwin.libc.release import find_release
+from memtwin.libc.release import DEFAULT, find_release
 from memtwin.libc.state import State
 from memtwin.libc.tunables import apply_tunables
 
@@ -70,7 +70,7 @@ class Malloc(State):
     def __init__(
         self,
         space: AddressSpace,
-        release: str = "2.36",
+        release: str = DEFAULT,
         tunables: Mapping[str, int] | None = None,
         data_model: str = "LP64",
         cpus: int = 1,

@@ -2,8 +2,9 @@
 """What differs between glibc releases, one row a difference: release 2.31 is the base, each row changes it.
 
 A row names what the allocator does, the first release that does it, the commit that brought it (or, if 2.31 has it
-already, that took it away), and, where a later release stopped doing it, that one (`until`). The allocator has a field of the row's name and asks it where it matters.
-Where the row changes numbers instead (a layout, a default), they are worked out here.
+already, that took it away), and, where a later release stopped doing it, that one (`until`). The allocator has a field
+of the row's name and asks it where it matters. Where the row changes numbers instead (a layout, a default), they are
+worked out here.
 
 Rows of glibc's own repository, read at each release's tag; 2.31, 2.36, 2.41 and 2.43 are held against the real
 libraries of Debian (`memtwin verify libc`), the releases between them are put together of the same rows.
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from memtwin.errors import UserError
 
 BASE = "2.31"
+DEFAULT = "2.36"  # of a process that is not said to have another
 RELEASES = tuple(f"2.{minor}" for minor in range(31, 44))
 VERIFIED = ("2.31", "2.36", "2.41", "2.43")
 
@@ -47,6 +49,8 @@ ROWS = (
         "a thread cache's bin with more chunks than it may have aborts"),
     Row("random_tcache_key", "2.34", "fc859c3048", "Harden tcache double-free check",
         "what marks a cached chunk is a random word, not the cache's address"),
+    Row("tunables_on_heap", BASE, "b05fae4d8e", "elf: Use the minimal malloc on tunables_strdup",
+        "a GLIBC_TUNABLES is copied to where the heap will be, so that the heap begins behind the copy", until="2.35"),
     Row("any_mmap_threshold", "2.35", "0a4df6f534", "Remove upper limit on tunable MALLOC_MMAP_THRESHOLD",
         "an mmap threshold over half a heap is taken"),
     Row("hugetlb", "2.35", "98d5fcb8d0", "malloc: Add Huge Page support for mmap",

@@ -28,7 +28,7 @@ from typing import Any
 from memtwin.errors import Aborted, Exited, MemoryFault, UserError
 from memtwin.host.libc_symbols import read_symbols
 from memtwin.host.process import Process as HostProcess
-from memtwin.libc.malloc import RELEASES
+from memtwin.libc.release import RELEASES
 from memtwin.machine import Machine
 from memtwin.process import Process
 from memtwin.program import Image, image_of

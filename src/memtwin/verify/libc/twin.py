@@ -23,6 +23,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.parameters import write_mp
+from memtwin.libc.release import find_release
 from memtwin.libc.tunables import tunables_of
 from memtwin.trace.schema import Op
 from memtwin.verify.libc.performing import Performer
@@ -56,7 +57,7 @@ class LibcTwin:
         malloc = Malloc(
             space,
             player.libc.release,
-            tunables_of(environment),
+            tunables_of(environment, player.libc.release),
             data_model="LP64" if player.libc.word == 8 else "ILP32",
             cpus=len(os.sched_getaffinity(0)),
             main_arena=player.main_arena(),
@@ -85,7 +86,8 @@ class LibcTwin:
 
     def play(self, until: int) -> None:
         """See Twin."""
-        self.malloc.tcache_key = self._player.tcache_key()
+        if self.malloc.random_tcache_key:
+            self.malloc.tcache_key = self._player.tcache_key()
         while self._done < until and self._ending is None:
             self._end_forks()
             stop = min(until, self._forks[-1].end) if self._forks else until
@@ -291,8 +293,11 @@ def space_like(player: Player) -> AddressSpace:
     space = AddressSpace(Machine(), 40)
     space.set_layout(space.task_size - _TASK_TOP_GAP & -PAGE, player.start_brk())
     for line in player.start_maps:
-        if line.path != "[vsyscall]":
+        if line.path not in ("[vsyscall]", "[heap]"):
             _restore(space, line)
+    tunables = player.environment.get("GLIBC_TUNABLES")
+    if tunables and find_release(player.libc.release).has("tunables_on_heap"):
+        space.sys_brk(player.start_brk() + len(f"GLIBC_TUNABLES={tunables}") + 1)
     start = player.main_arena()
     space.write(start, player.memory(start, start + player.state_size()).tobytes())
     return space
