@@ -140,6 +140,9 @@ def library_calls(malloc: Malloc, rows: npt.NDArray[Any]) -> None:
         if op == Op.FREE:
             malloc.free(pointer)
             continue
+        if op == Play.POKE:  # the library has written into its block
+            malloc.space.write(pointer + size, argument.to_bytes(8, "little"))
+            continue
         if op == Op.MALLOC:
             made = malloc.malloc(size)
         else:

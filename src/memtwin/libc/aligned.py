@@ -79,7 +79,7 @@ def cut_lead(s: State, av: int, p: int, alignment: int) -> int:
 
 
 def cut_tail(s: State, av: int, p: int, nb: int) -> None:
-    """Give back what is more than `nb`, if a chunk can be made of it, or (2.39 to 2.42) joined with a free neighbour."""
+    """Give back what is more than `nb`, if it makes a chunk, or (2.39 to 2.42) a free neighbour takes it."""
     size = chunk_size(s, p)
     rest_size = size - nb
     above = p + size

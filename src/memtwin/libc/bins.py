@@ -239,7 +239,7 @@ def place_by_size(s: State, p: int, head: int, forward: int) -> int:
 
 
 def consolidate(s: State, av: int) -> None:
-    """malloc_consolidate: every chunk of the fast bins joins its free neighbours and goes to the unsorted bin or top."""
+    """malloc_consolidate: every chunk of the fast bins joins its free neighbours, in the unsorted bin or the top."""
     if s.no_fastbins:
         return
     put32(s, av + AV_HAVE_FASTCHUNKS, 0)

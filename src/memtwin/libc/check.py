@@ -433,7 +433,7 @@ def validate_heap(malloc: Malloc, mapped: Iterable[int] | None = None) -> HeapCh
     """Check every structure of the heap; what was counted on the way.
 
     mapped: the user pointers of all blocks that live (those without a mapping of their own are passed over); None:
-    mp_'s numbers of mapped chunks are not checked. ValidationError: the first thing that does not fit, with its address.
+    mp_'s numbers of mapped chunks are not checked. ValidationError: the first thing that does not fit, and where.
     A process that has aborted, or stopped at an illegal access, has no heap to be checked: ValidationError says so.
     """
     if malloc.dead or malloc.space.stop_signal:

@@ -205,7 +205,7 @@ def create_free_chunk(s: State, av: int, p: int, size: int, above: int, above_si
 
 
 def trim_after_free(s: State, av: int, size: int) -> None:
-    """After a large space became free: empty the fast bins, and give the top back if it has grown past the threshold."""
+    """After a large space became free: empty the fast bins, give the top back if it has grown past the threshold."""
     if size < FASTBIN_CONSOLIDATION_THRESHOLD:
         return
     if have_fastchunks(s, av):

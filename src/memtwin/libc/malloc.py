@@ -377,9 +377,8 @@ class Malloc(State):
         elif parameter == -7:
             if value > 0:
                 self.arena_test = value
-        elif parameter == -8:
-            if value > 0:
-                self.arena_max = value
+        elif parameter == -8 and value > 0:
+            self.arena_max = value
         return 1
 
     def set_tunable(self, name: str, value: int) -> None:
@@ -431,7 +430,7 @@ class Malloc(State):
         self.set_tcache(cache)
 
     def thread_exit(self, tid: int) -> None:
-        """Thread `tid` ends: its cache is emptied into the arenas, its arena given up (__malloc_arena_thread_freeres)."""
+        """Thread `tid` ends: its cache is emptied into the arenas, its arena given up (malloc_arena_thread_freeres)."""
         self.switch_thread(tid)
         flush_tcache(self)
         release_arena(self)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # cython: infer_types=True
-"""More memory from the kernel, when no free chunk will do: a mapping of the chunk's own, or a larger top (sysmalloc)."""
+"""More memory from the kernel, when no free chunk will do: a mapping of its own, or a larger top (sysmalloc)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if not cython.compiled:
 
 
 def sysmalloc(s: State, nb: int, av: int) -> int:
-    """A chunk of `nb` from the kernel, as user pointer; 0 with ENOMEM. av 0: there is no arena, only a mapping will do."""
+    """A chunk of `nb` from the kernel, as user pointer; 0 with ENOMEM. av 0: no arena, only a mapping will do."""
     tried_mmap = False
     if av == 0 or (nb >= s.mmap_threshold and s.n_mmaps < s.n_mmaps_max):
         mem = mmap_chunk(s, nb)
