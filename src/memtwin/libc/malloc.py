@@ -195,7 +195,7 @@ class Malloc(State):
             return usable - request <= self.trim_threshold
         if usable - request < 16:
             return True
-        mapped = get(self, mem - 8) & IS_MMAPPED and not self.mapped_like_heap
+        mapped = get(self, mem - 8) & IS_MMAPPED != 0 and not self.mapped_like_heap
         return mapped and usable - request <= self.page_size
 
     def realloc_mapped(self, mem: int, request: int, nb: int) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ PAGE = 4096
 _PROT = {"r": 1, "w": 2, "x": 4}
 _FAILED = 2**64 - 1
 _EINVAL = 22
+_LIMITS = {2: "limit_data", 9: "limit_as"}  # RLIMIT_DATA, RLIMIT_AS
 _TASK_TOP_GAP = 128 << 20  # without randomisation, with a stack limit under 128 MiB (arch/x86/mm/mmap.c: mmap_base)
 
 
@@ -222,7 +223,8 @@ class LibcTwin:
     def _limit(self, at: int, operation: Any) -> int:
         headroom = int(operation["argument"])
         base = self._base_vm * PAGE
-        self.space.set_rlimit(int(operation["size"]), _FAILED if headroom == _FAILED else base + headroom)
+        name = _LIMITS[int(operation["size"])]
+        setattr(self.space, name, _FAILED if headroom == _FAILED else base + headroom)
         return 0
 
     def _mallinfo(self, at: int, operation: Any) -> int:
@@ -309,7 +311,7 @@ def _restore(space: AddressSpace, line: MapsLine) -> None:
     space.restore_vma(line.start, line.end, prot, flags, line.offset, line.path or None)
 
 
-_OTHER = {
+_OTHER: dict[int, Callable[[LibcTwin, int, Any], int]] = {
     Op.MMAP: LibcTwin._mmap,
     Op.MUNMAP: LibcTwin._munmap,
     Op.SBRK: LibcTwin._sbrk,
