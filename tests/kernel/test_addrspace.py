@@ -90,3 +90,25 @@ def test_resident_pages_of_any_range() -> None:
     for first, last in ((0, 1536), (4, 512), (5, 511), (513, 1400), (0, 0)):
         expected = sum(first <= page < last for page in written)
         assert space.resident_pages(base + 4096 * first, base + 4096 * last) == expected
+
+
+def test_mappings_that_fold_onto_one_place_of_the_window_keep_their_bytes() -> None:
+    space = AddressSpace(window_bits=32)
+    low, high, higher = 0x10000000, 0x110000000, 0x310000000
+    for at in (low, high, higher):
+        assert space.sys_mmap(at, 4 * PAGE, 3, ANON | 0x10, None, 0) == at
+    space.write(low, b"low")
+    space.write(high, b"high")
+    space.touch(higher, 4 * PAGE, WRITE)
+    assert space.read(higher, 6) == bytes(6)
+    space.write(higher + 100, b"higher")
+    assert [space.read(at, 4) for at in (low, high, higher)] == [b"low\0", b"high", bytes(4)]
+    assert space.min_flt == 6
+    with pytest.raises(SegmentationFault):
+        space.read(0x210000000, 1)
+    with pytest.raises(SegmentationFault):
+        space.write(0x210000000, b"x")
+    space.sys_munmap(high, 4 * PAGE)
+    assert space.read(low, 3) == b"low"
+    assert space.sys_mremap(higher, 4 * PAGE, 4 * PAGE, 3, 0x410000000) == 0x410000000
+    assert (space.read(0x410000064, 6), space.read(low, 3)) == (b"higher", b"low")

@@ -3,12 +3,16 @@ from libc.stdint cimport int64_t, uint64_t
 from memtwin.hostmem cimport load8, load64, store8
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.advise cimport do_madvise
-from memtwin.kernel.fault cimport handle_fault, host_for, touch_range, touch_vma, untouched
+from memtwin.kernel.fault cimport handle_fault, host_for
 from memtwin.kernel.fork cimport copy_space
-from memtwin.kernel.mapping cimport do_brk, do_mmap, do_munmap
+from memtwin.kernel.locks cimport do_mlock, do_mlockall, do_munlock, lock_all
+from memtwin.kernel.mapping cimport do_munmap
 from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.newmap cimport do_brk, do_mmap
 from memtwin.kernel.protect cimport do_mprotect
 from memtwin.kernel.remap cimport do_mremap
+from memtwin.kernel.sync cimport do_mincore, do_msync
+from memtwin.kernel.touch cimport touch_range
 from memtwin.kernel.vma cimport Vma, new_vma
 from memtwin.memory cimport READ, WRITE, Memory
 
@@ -31,6 +35,13 @@ cdef class AddressSpace(Mm):
                              uint64_t new_address) noexcept
     cpdef uint64_t sys_brk(self, uint64_t address) noexcept
     cpdef int64_t sys_madvise(self, uint64_t address, uint64_t length, int64_t advice) noexcept
+    cpdef int64_t sys_mlock(self, uint64_t address, uint64_t length) noexcept
+    cpdef int64_t sys_mlock2(self, uint64_t address, uint64_t length, int64_t flags) noexcept
+    cpdef int64_t sys_munlock(self, uint64_t address, uint64_t length) noexcept
+    cpdef int64_t sys_mlockall(self, int64_t flags) noexcept
+    cpdef int64_t sys_munlockall(self) noexcept
+    cpdef int64_t sys_msync(self, uint64_t address, uint64_t length, int64_t flags) noexcept
+    cpdef int64_t mincore_into(self, list seen, uint64_t address, uint64_t length)
     cpdef int64_t touch(self, uint64_t address, uint64_t length, int access) noexcept
     cpdef int64_t resident_pages(self, uint64_t start, uint64_t end) noexcept
     cdef void count_call(self, int call) noexcept

@@ -20,8 +20,10 @@ from memtwin.kernel.vma import Vma
 if not cython.compiled:
     from memtwin.hostmem import load8, load64
     from memtwin.kernel.advise import do_madvise
-    from memtwin.kernel.fault import handle_fault, host_for, touch_range
+    from memtwin.kernel.fault import handle_fault, host_for
     from memtwin.kernel.flags import (
+        EINVAL,
+        MLOCK_ONFAULT,
         PTE_MAPPED,
         PTE_ZERO,
         TOUCHED,
@@ -30,6 +32,8 @@ if not cython.compiled:
         VM_DONTEXPAND,
         VM_GROWSDOWN,
         VM_IO,
+        VM_LOCKED,
+        VM_LOCKONFAULT,
         VM_MAYEXEC,
         VM_MAYREAD,
         VM_MAYSHARE,
@@ -41,14 +45,18 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.fork import copy_space
-    from memtwin.kernel.mapping import do_brk, do_mmap, do_munmap
+    from memtwin.kernel.locks import do_mlock, do_mlockall, do_munlock, lock_all
+    from memtwin.kernel.mapping import do_munmap
+    from memtwin.kernel.newmap import do_brk, do_mmap
     from memtwin.kernel.protect import do_mprotect
     from memtwin.kernel.remap import do_mremap
+    from memtwin.kernel.sync import do_mincore, do_msync
+    from memtwin.kernel.touch import touch_range
     from memtwin.kernel.vma import new_vma
     from memtwin.memory import WRITE
 
-    CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE = range(6)
-    CALLS = 12
+    CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MLOCK, CALL_MUNLOCK = range(8)
+    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALLS = range(8, 13)
 
 if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
@@ -107,8 +115,8 @@ class AddressSpace(Mm):
         elif label == "[vdso]":
             bits |= VM_DONTEXPAND
         anonymous = label is None or label in ("[heap]", "[stack]") or label.startswith("[anon")
-        vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, None, self)
-        vma.file = None if anonymous else self.machine.label_file(label)
+        file = None if anonymous else self.machine.label_file(label)
+        vma = new_vma(start, end, bits, (start if anonymous else offset) >> self.page_shift, file, self)
         vma.label = None if label in ("[heap]", "[stack]") else label  # those two follow from the layout
         if anonymous and bits & VM_WRITE:
             anon = self.machine.new_anon()
@@ -126,6 +134,7 @@ class AddressSpace(Mm):
         child.start_code, child.end_code, child.start_stack = self.start_code, self.end_code, self.start_stack
         child.mmap_min_addr = self.mmap_min_addr
         child.max_map_count = self.max_map_count
+        child.stack_limit, child.memlock_limit = self.stack_limit, self.memlock_limit
         child.def_flags = self.def_flags & VM_NOHUGEPAGE
         if not copy_space(self, child):
             child.release_all()
@@ -136,7 +145,7 @@ class AddressSpace(Mm):
 
     def fault(self, address: int, access: int) -> int:
         """An access without permission byte: page fault, then the host address of the byte; 0 when it stopped."""
-        if not (access == WRITE and load8(self.slot(address)) & TOUCHED):
+        if not (access == WRITE and load8(self.slot(address)) & TOUCHED and self.owned(address)):
             code = handle_fault(self, address, access)
             if code:
                 self.stop(code >> 8, code & 255, address, access)
@@ -199,6 +208,45 @@ class AddressSpace(Mm):
     def vm_munmap(self, address: int, length: int) -> int:
         """munmap likewise."""
         return do_munmap(self, address, length)
+
+    def sys_mlock(self, address: int, length: int) -> int:
+        """mlock(2)."""
+        self.count_call(CALL_MLOCK)
+        return do_mlock(self, address, length, VM_LOCKED)
+
+    def sys_mlock2(self, address: int, length: int, flags: int) -> int:
+        """mlock2(2)."""
+        self.count_call(CALL_MLOCK)
+        if flags & ~MLOCK_ONFAULT:
+            return -EINVAL
+        return do_mlock(self, address, length, VM_LOCKED | (VM_LOCKONFAULT if flags else 0))
+
+    def sys_munlock(self, address: int, length: int) -> int:
+        """munlock(2)."""
+        self.count_call(CALL_MUNLOCK)
+        return do_munlock(self, address, length)
+
+    def sys_mlockall(self, flags: int) -> int:
+        """mlockall(2)."""
+        self.count_call(CALL_MLOCKALL)
+        return do_mlockall(self, flags)
+
+    def sys_munlockall(self) -> int:
+        """munlockall(2)."""
+        self.count_call(CALL_MUNLOCKALL)
+        self.def_flags &= ~(VM_LOCKED | VM_LOCKONFAULT)
+        lock_all(self, 0)
+        return 0
+
+    def sys_msync(self, address: int, length: int, flags: int) -> int:
+        """msync(2)."""
+        self.count_call(CALL_MSYNC)
+        return do_msync(self, address, length, flags)
+
+    def mincore_into(self, seen: list[bytes], address: int, length: int) -> int:
+        """mincore(2), its vector appended to `seen` in pieces: a byte a page, 1 when it is in memory."""
+        self.count_call(CALL_MINCORE)
+        return do_mincore(self, seen, address, length)
 
     # views
 

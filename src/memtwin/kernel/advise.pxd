@@ -2,11 +2,17 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.guard cimport install_guards, remove_guards
+from memtwin.kernel.lazyfree cimport free_lazily
 from memtwin.kernel.mapping cimport modify
-from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.populate cimport advise_populate
 from memtwin.kernel.vma cimport Vma
+from memtwin.memory cimport READ, WRITE
 
 @cython.locals(vma=Vma)
 cdef int64_t do_madvise(Mm mm, uint64_t address, uint64_t length, int64_t advice) noexcept
+cdef bint known(int64_t advice) noexcept
 cdef int64_t advise_vma(Mm mm, Vma vma, uint64_t start, uint64_t end, int64_t advice)
+cdef int64_t give_back(Mm mm, Vma vma, uint64_t start, uint64_t end, int64_t advice)
 cdef int64_t advised_flags(Vma vma, int64_t advice)

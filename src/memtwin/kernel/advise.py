@@ -11,47 +11,69 @@ from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
     from memtwin.kernel.flags import (
+        EACCES,
+        EAGAIN,
         EINVAL,
         ENOMEM,
+        MADV_COLD,
+        MADV_COLLAPSE,
         MADV_DODUMP,
         MADV_DOFORK,
         MADV_DONTDUMP,
         MADV_DONTFORK,
         MADV_DONTNEED,
+        MADV_DONTNEED_LOCKED,
+        MADV_FREE,
+        MADV_GUARD_INSTALL,
+        MADV_GUARD_REMOVE,
         MADV_HUGEPAGE,
         MADV_KEEPONFORK,
+        MADV_MERGEABLE,
         MADV_NOHUGEPAGE,
         MADV_NORMAL,
+        MADV_PAGEOUT,
+        MADV_POPULATE_READ,
+        MADV_POPULATE_WRITE,
         MADV_RANDOM,
+        MADV_REMOVE,
         MADV_SEQUENTIAL,
+        MADV_UNMERGEABLE,
+        MADV_WILLNEED,
         MADV_WIPEONFORK,
         VM_DONTCOPY,
         VM_DONTDUMP,
+        VM_DONTEXPAND,
         VM_HUGEPAGE,
         VM_IO,
         VM_LOCKED,
+        VM_MAYWRITE,
         VM_NOHUGEPAGE,
+        VM_PFNMAP,
         VM_RAND_READ,
         VM_SEQ_READ,
         VM_SHARED,
         VM_WIPEONFORK,
     )
+    from memtwin.kernel.guard import install_guards, remove_guards
+    from memtwin.kernel.lazyfree import free_lazily
     from memtwin.kernel.mapping import modify
+    from memtwin.kernel.mm import ALL_ONES
+    from memtwin.kernel.populate import advise_populate
+    from memtwin.memory import READ, WRITE
 
 
 def do_madvise(mm: Mm, address: int, length: int, advice: int) -> int:
     """madvise(2): 0 or -errno; behind a hole it goes on and answers -ENOMEM at the end."""
     page = mm.page_size - 1
-    if address & page:
+    rounded = (length + page) & ~page & ALL_ONES
+    end = (address + rounded) & ALL_ONES
+    if not known(advice) or address & page or (length and not rounded) or end < address:
         return -EINVAL
-    if length > mm.task_size or address > mm.task_size:
-        return -EINVAL if length else 0
-    end = address + ((length + page) & ~page)
-    if end == address:
-        return 0
+    if advice in (MADV_POPULATE_READ, MADV_POPULATE_WRITE):
+        return advise_populate(mm, address, end, WRITE if advice == MADV_POPULATE_WRITE else READ)
     error = 0
     while address < end:
-        vma = mm.find(address)
+        vma = mm.find(address) if address < mm.task_size else None
         if vma is None or vma.start >= end:
             return -ENOMEM
         if vma.start > address:
@@ -65,19 +87,49 @@ def do_madvise(mm: Mm, address: int, length: int, advice: int) -> int:
     return error
 
 
+def known(advice: int) -> bool:
+    """Whether there is such an advice; those that take memory from the machine (HWPOISON, SOFT_OFFLINE) are left out."""
+    return (
+        MADV_NORMAL <= advice <= MADV_DONTNEED
+        or MADV_FREE <= advice <= MADV_COLLAPSE
+        or MADV_GUARD_INSTALL <= advice <= MADV_GUARD_REMOVE
+    )
+
+
 def advise_vma(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
     """The advice for a part of one VMA."""
-    if advice == MADV_DONTNEED:
-        if vma.flags & VM_LOCKED:
-            return -EINVAL
-        mm.zap(start, end)
-        if mm.reclaims_tables:
-            mm.free_whole_tables(start, end)
+    if advice in (MADV_WILLNEED, MADV_MERGEABLE, MADV_UNMERGEABLE):
         return 0
+    if advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_REMOVE, MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE):
+        return give_back(mm, vma, start, end, advice)
+    if advice == MADV_GUARD_INSTALL:
+        return install_guards(mm, vma, start, end)
+    if advice == MADV_GUARD_REMOVE:
+        return remove_guards(mm, vma, start, end)
     flags = advised_flags(vma, advice)
     if flags < 0:
         return flags
-    modify(mm, vma, start, end, flags)
+    return -EAGAIN if modify(mm, vma, start, end, flags) is None else 0
+
+
+def give_back(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
+    """What takes pages from a part of one VMA, at once or when the machine needs them."""
+    if vma.flags & (VM_PFNMAP | VM_IO) or (vma.flags & VM_LOCKED and advice != MADV_DONTNEED_LOCKED):
+        return -EINVAL
+    if advice == MADV_FREE:
+        if not vma.anonymous:
+            return -EINVAL
+        free_lazily(mm, vma, start, end)
+    elif advice == MADV_REMOVE:
+        if vma.file is None:
+            return -EINVAL
+        if vma.inode is None or vma.flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
+            return -EACCES
+        vma.inode.punch(vma.page_offset(start, mm.page_shift), vma.page_offset(end, mm.page_shift))
+    elif advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
+        mm.zap_pages(start, end)
+        if mm.reclaims_tables:
+            mm.free_whole_tables(start, end)
     return 0
 
 
@@ -101,7 +153,7 @@ def advised_flags(vma: Vma, advice: int) -> int:
     if advice == MADV_DONTDUMP:
         return flags | VM_DONTDUMP
     if advice == MADV_DODUMP:
-        return flags & ~VM_DONTDUMP
+        return -EINVAL if flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP) else flags & ~VM_DONTDUMP
     if advice == MADV_HUGEPAGE:
         return (flags & ~VM_NOHUGEPAGE) | VM_HUGEPAGE
     if advice == MADV_NOHUGEPAGE:

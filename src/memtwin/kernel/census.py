@@ -13,12 +13,12 @@ if not cython.compiled:
     from memtwin.kernel.flags import (
         FRAME_ANON,
         FRAME_DIRTY,
+        FRAME_HUGE,
         FRAME_LAZYFREE,
         FRAME_REFERENCED,
         PTE_ACCESSED,
         PTE_DIRTY,
         PTE_GUARD,
-        PTE_HUGE,
         PTE_MAPPED,
         PTE_SWAP,
         PTE_ZERO,
@@ -49,30 +49,18 @@ class Census:
             table = mm.pages.find(at)
             stop = mm.pages.reach if mm.pages.reach < end else end
             if table:
+                before = self.anonymous
                 entry_at = mm.pages.entry(at)
+                huge = mm.pages.huge and mm.pages.is_huge(at)
                 while at < stop:
                     pte = load64(entry_at)
                     if pte:
                         self.add_entry(mm, pte, kind, locked)
                     entry_at += 8
                     at += mm.page_size
-            else:
-                self.add_huge(mm, at, stop, kind, locked)
+                if huge:
+                    self.huge += self.anonymous - before
             at = stop
-
-    def add_huge(self, mm: Mm, start: int, stop: int, kind: int, locked: bool) -> None:
-        """Count [start, stop), which has no last-level table: a huge page perhaps."""
-        at = mm.pages.upper(start)
-        entry = load64(at) if at else 0
-        if not entry & PTE_HUGE or not entry & PTE_MAPPED or entry & PTE_ZERO:
-            return
-        first = (start & (mm.huge_size - 1)) >> mm.page_shift
-        for i in range((stop - start) >> mm.page_shift):
-            self.add_entry(mm, entry + ((first + i) << mm.page_shift), kind, locked)
-        if load16(mm.frames.flags_at + 2 * (entry >> mm.page_shift)) & FRAME_ANON:
-            self.huge += stop - start
-        else:
-            self.huge_file += stop - start
 
     def add_entry(self, mm: Mm, pte: int, kind: int, locked: bool) -> None:
         """Count one page (smaps_pte_entry)."""
@@ -89,7 +77,7 @@ class Census:
         part = size << PSS_SHIFT
         if count > 1:
             part = part // count
-        dirty = pte & PTE_DIRTY or flags & FRAME_DIRTY
+        dirty = pte & PTE_DIRTY or flags & FRAME_DIRTY or (flags & FRAME_HUGE and mm.folio_of(pfn).dirty)
         self.resident += size
         self.pss += part
         if pte & PTE_ACCESSED or flags & FRAME_REFERENCED:
@@ -107,7 +95,7 @@ class Census:
             self.pss_locked += part
         if dirty:
             self.pss_dirty += part
-        self.add_shared(size, count > 1, dirty != 0)
+        self.add_shared(size, count > 1, bool(dirty))
 
     def add_shared(self, size: int, shared: bool, dirty: bool) -> None:
         """Count a page in one of the four kinds."""
@@ -129,26 +117,20 @@ def pagemap_entries(mm: Mm, start: int, pages: int, room: int) -> None:
     while at < end:
         table = mm.pages.find(at)
         stop = mm.pages.reach if mm.pages.reach < end else end
-        upper = 0
-        if not table:
-            upper_at = mm.pages.upper(at)
-            upper = load64(upper_at) if upper_at else 0
-            if not upper & PTE_HUGE:
-                upper = 0
+        huge = table and mm.pages.huge and mm.pages.is_huge(at)
         while at < stop:
-            if table:
-                pte = load64(mm.pages.entry(at))
-            elif upper:
-                pte = upper + (at & (mm.huge_size - 1))
-            else:
-                pte = 0
-            store64(room, pagemap_entry(mm, pte, upper != 0))
+            pte = load64(mm.pages.entry(at)) if table else 0
+            store64(room, pagemap_entry(mm, pte, huge))
             room += 8
             at += mm.page_size
 
 
 def pagemap_entry(mm: Mm, pte: int, huge: bool) -> int:
-    """The pagemap entry for a PTE (pte_to_pagemap_entry). The huge zero page looks like a file's, as on Linux."""
+    """The pagemap entry for a PTE (pte_to_pagemap_entry), one of a huge page if `huge`.
+
+    As on Linux the huge zero page looks like a file's, and all of a huge page as exclusive as its first page is
+    (pagemap_pmd_range).
+    """
     if pte & PTE_SWAP:
         return PM_SWAP | (pte >> mm.page_shift << SWAP_TYPE_BITS)
     if pte & PTE_GUARD and not pte & PTE_MAPPED:
@@ -161,6 +143,8 @@ def pagemap_entry(mm: Mm, pte: int, huge: bool) -> int:
         return entry | PM_FILE if huge else entry
     if not load16(mm.frames.flags_at + 2 * pfn) & FRAME_ANON:
         entry |= PM_FILE
+    if huge:
+        pfn &= ~((1 << mm.pages.bits) - 1)
     if load32(mm.frames.mapped_at + 4 * pfn) == 1:
         entry |= PM_EXCLUSIVE
     return entry

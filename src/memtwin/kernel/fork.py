@@ -2,7 +2,8 @@
 # cython: infer_types=True
 """fork: a child's address space (kernel/fork.c, dup_mmap; mm/memory.c, copy_page_range; mm/rmap.c, anon_vma_fork).
 
-Only VMAs with an AnonVma have their page tables copied: what the others hold the child finds again by faults. Pages
+Only VMAs with an AnonVma, guard markers or the kernel's own pages have their page tables copied: what the others hold
+the child finds again by faults. Pages
 of private mappings become read-only on both sides and lose FRAME_EXCLUSIVE, so that the next write copies them.
 """
 
@@ -18,6 +19,8 @@ if not cython.compiled:
     from memtwin.kernel.flags import (
         FRAME_ANON,
         FRAME_EXCLUSIVE,
+        FRAME_HUGE,
+        HUGE_TABLE,
         PTE_ACCESSED,
         PTE_DIRTY,
         PTE_MAPPED,
@@ -27,7 +30,9 @@ if not cython.compiled:
         VM_DONTCOPY,
         VM_LOCKED,
         VM_LOCKONFAULT,
+        VM_MAYBE_GUARD,
         VM_MAYWRITE,
+        VM_PFNMAP,
         VM_SHARED,
         VM_WIPEONFORK,
     )
@@ -46,7 +51,7 @@ def copy_space(parent: Mm, child: Mm) -> bool:
             new = new_vma(vma.start, vma.end, vma.flags & ~(VM_LOCKED | VM_LOCKONFAULT), vma.pgoff, vma.file, child)
             new.label = vma.label
             child.add(new)
-            if vma.anon is not None and not vma.flags & VM_WIPEONFORK:
+            if not vma.flags & VM_WIPEONFORK and (vma.anon is not None or vma.flags & (VM_PFNMAP | VM_MAYBE_GUARD)):
                 inherit(child, vma, new)
                 root, top = parent.pages.root, child.pages.root
                 if not copy_tables(parent, child, vma, root, top, parent.pages.levels, vma.start, vma.end):
@@ -61,6 +66,8 @@ def inherit(child: Mm, vma: Vma, new: Vma) -> None:
     Instead of a new one it takes an AnonVma of the chain whose own VMAs are gone and that has one child at most
     (anon_vma_clone, Linux 7a3ef208e662, "mm: prevent endless growth of anon_vma hierarchy", 3.19).
     """
+    if vma.anon is None:
+        return
     for anon in reversed(vma.chain):
         if anon.active == 0 and anon.children < 2:
             new.join(vma.chain, anon)
@@ -94,9 +101,13 @@ def copy_tables(parent: Mm, child: Mm, vma: Vma, source: int, target: int, level
                     return False
                 made = (table - child.frames.storage) | (entry & ((1 << pages.page_shift) - 1))
                 store64(target + index, made)
+                if made & HUGE_TABLE:
+                    child.adopt_huge(load64(lower))
             table = child.frames.storage + (made >> pages.page_shift << pages.page_shift)
+            child.whole = entry & HUGE_TABLE != 0
             if not copy_tables(parent, child, vma, lower, table, level - 1, start, stop):
                 return False
+            child.whole = False
         start = stop
     return True
 
@@ -123,6 +134,8 @@ def share_page(parent: Mm, child: Mm, vma: Vma, at: int, address: int) -> int:
         flags = load16(frames.flags_at + 2 * pfn)
         if flags & FRAME_ANON:
             store16(frames.flags_at + 2 * pfn, flags & ~FRAME_EXCLUSIVE)
+            if flags & FRAME_HUGE and not child.whole:
+                child.folio_add(pfn, 1)
         child.count_page(flags, 1)
     if pte & PTE_WRITABLE and vma.flags & (VM_SHARED | VM_MAYWRITE) == VM_MAYWRITE:
         pte &= ~PTE_WRITABLE

@@ -20,6 +20,7 @@ block joins its buddy while that is free too. Linux's per-CPU lists in front of 
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import itertools
 from typing import Any
@@ -27,6 +28,7 @@ from typing import Any
 import cython
 
 from memtwin.errors import UserError, ValidationError
+from memtwin.kernel.folio import Folio
 
 if not cython.compiled:
     from memtwin.hostmem import (
@@ -81,6 +83,7 @@ class Frames:
         self.fresh = self.run = 0
         self.free = self.total
         self.owners: dict[int, Any] = {}
+        self.folios: dict[int, Folio] = {}  # huge pages by their first PFN
         self.spare_numbers: list[int] = []
         self.next_number = 1
         self.alloc(0)  # frame 0 is nobody's, so that a PFN of 0 means none
@@ -268,6 +271,16 @@ class Frames:
             fill(at, 0, 1 << self.page_shift)
         if load64(self.home_at + 8 * pfn):
             store64(self.home_at + 8 * pfn, 0)
+
+    def put_bytes(self, pfn: int, data: bytes) -> None:
+        """The frame's first bytes, in `storage` from now on."""
+        ctypes.memmove(self.own_bytes(pfn), data, len(data))
+
+    def clear_tail(self, pfn: int, offset: int) -> None:
+        """The frame's bytes from `offset` on become zero."""
+        home = load64(self.home_at + 8 * pfn)
+        if home:
+            fill(home + offset, 0, (1 << self.page_shift) - offset)
 
     # owners
 

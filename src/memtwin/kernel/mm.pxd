@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from memtwin.hostmem cimport (copy, discard, fill, load8, load16, load32, load64, store8, store16, store32, store64)
+from memtwin.hostmem cimport (copy, discard, fill, load8, load16, load32, load64, release, reserve,
+                              store8, store16, store32, store64)
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.folio cimport Folio
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.pagetable cimport PageTable
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree
@@ -18,6 +20,10 @@ cdef extern from *:
 
 cdef enum:
     DISCARD_PAGES = 32
+    CHUNKS_SHIFT = 8
+    CONFLICT = 0xFFFFFFF
+
+cdef bint is_empty(uint64_t table, int entries) noexcept
 
 cdef class Mm(Memory):
     cdef readonly VmaTree tree
@@ -25,13 +31,19 @@ cdef class Mm(Memory):
     cdef readonly Frames frames
     cdef readonly object machine, profile
     cdef Vma cached
-    cdef readonly uint64_t task_size, guard_gap, huge_size
+    cdef readonly uint64_t task_size, guard_gap, huge_size, around, canonical_end
     cdef public uint64_t mmap_base, mmap_min_addr
     cdef public uint64_t start_code, end_code, start_stack
     cdef public int64_t max_map_count
     cdef readonly bint reclaims_tables
+    cdef uint64_t folds
+    cdef int chunk_shift
     cdef readonly uint64_t brk_start, brk_end
     cdef readonly int64_t min_flt, maj_flt
+    cdef readonly int64_t number
+    cdef readonly int thp
+    cdef bint whole
+    cdef public uint64_t stack_limit, memlock_limit
     cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages, peak_vm
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
     cdef readonly uint64_t zero_pfn, def_flags
@@ -48,13 +60,32 @@ cdef class Mm(Memory):
     cdef uint64_t slot(self, uint64_t address) noexcept
     cdef void note_peak(self) noexcept
     cdef void zap(self, uint64_t start, uint64_t end) noexcept
-    cdef void zap_table(self, uint64_t table, uint64_t start, uint64_t end) noexcept
+    cpdef void zap_pages(self, uint64_t start, uint64_t end) noexcept
+    cdef void zap_range(self, uint64_t start, uint64_t end, bint markers) noexcept
+    cdef void zap_table(self, uint64_t table, uint64_t start, uint64_t end, bint markers) noexcept
+    cdef bint wants_huge(self, Vma vma) noexcept
+    cdef void zap_huge(self, uint64_t table, uint64_t start) noexcept
+    cdef void split_huge(self, uint64_t address) noexcept
+    cdef void split_at(self, uint64_t address) noexcept
+    cdef void adopt_huge(self, uint64_t pte) noexcept
+    cdef void mark_huge(self, uint64_t address, uint64_t bits) noexcept
+    cdef Folio folio_of(self, uint64_t pfn)
+    cdef void folio_add(self, uint64_t pfn, int64_t times) noexcept
+    cdef void folio_sub(self, uint64_t pfn, int64_t times) noexcept
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
     cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
     cdef void wipe_window(self, uint64_t start, uint64_t end) noexcept
+    cdef bint owned(self, uint64_t address) noexcept
+    cdef bint owns(self, uint64_t address) noexcept
+    cdef bint settle(self, uint64_t at, uint64_t address) noexcept
+    cdef void unfold(self, uint64_t start) noexcept
+    cdef bint get(self, uint64_t host, uint64_t address, uint64_t length) noexcept
+    cdef bint put(self, uint64_t address, uint64_t host, uint64_t length) noexcept
+    cdef bint transfer(self, uint64_t address, uint64_t host, uint64_t length, int access) noexcept
     cdef void grant(self, uint64_t address, uint64_t pte) noexcept
     cdef uint64_t claim(self, uint64_t address, uint64_t pfn) noexcept
     cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
     cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
     cdef void free_whole_tables(self, uint64_t start, uint64_t end) noexcept
+    cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
     cdef void revoke(self, uint64_t start, uint64_t end, uint8_t bits) noexcept

@@ -22,30 +22,46 @@ from memtwin.kernel.vma import Vma, VmaTree
 from memtwin.memory import Memory
 
 if not cython.compiled:
-    from memtwin.hostmem import copy, discard, fill, load8, load16, load32, load64, store8, store32, store64
+    from memtwin.hostmem import copy, discard, fill, load8, load16, load32, load64, release, reserve, store8, store32, store64
     from memtwin.kernel.flags import (
         BYTES,
         FRAME_ANON,
+        FRAME_DIRTY,
         FRAME_EXCLUSIVE,
+        FRAME_FILE,
+        FRAME_HUGE,
+        FRAME_MEMORY,
         PTE_DIRTY,
+        PTE_GUARD,
         PTE_MAPPED,
         PTE_PRESENT,
         PTE_WRITABLE,
         PTE_ZERO,
+        SI_KERNEL,
         TOUCHED,
         VM_EXEC,
         VM_GROWSDOWN,
+        VM_HUGEPAGE,
         VM_LOCKED,
+        VM_NOHUGEPAGE,
         VM_SHARED,
         VM_WRITE,
     )
     from memtwin.memory import READ, WRITE
 
-    DISCARD_PAGES = 32
+    DISCARD_PAGES, CHUNKS_SHIFT, CONFLICT = 32, 8, 0xFFFFFFF
     TOUCHED_WORD, BYTES_WORD, ALL_ONES = 0x0404040404040404, 0x0808080808080808, 2**64 - 1
 
 if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
+
+
+def is_empty(table: int, entries: int) -> bool:
+    """Whether no entry of a table says anything."""
+    for i in range(entries):
+        if load64(table + 8 * i):
+            return False
+    return True
 
 
 class Mm(Memory):
@@ -55,26 +71,36 @@ class Mm(Memory):
     swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
-    new mapping gets, after mlockall.
+    new mapping gets, after mlockall. stack_limit, memlock_limit: RLIMIT_STACK and RLIMIT_MEMLOCK, bytes.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
         profile = machine.profile
         self.pages: Any = None
+        self.folds = 0
         Memory.__init__(self, profile.page_size, window_bits)
         self.machine: Any = machine
         self.profile = profile
         self.frames = machine.frames
         self.zero_pfn = machine.zero_pfn
+        self.folds = reserve(4096)
+        self.chunk_shift = max(self.window_bits - CHUNKS_SHIFT, 2 * self.page_shift + 1)
         self.tree = VmaTree()
         self.pages = PageTable(self.frames, profile.levels)
         self.cached: Any = None
         self.task_size = profile.task_size
+        self.canonical_end = self.task_size + self.page_size  # from here on addresses are none of the processor's
         self.guard_gap = profile.stack_guard_pages << self.page_shift
         self.huge_size = profile.huge_size
+        self.around = max(profile.fault_around_bytes >> self.page_shift, 1)
         self.mmap_min_addr = profile.mmap_min_addr
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
+        self.thp = ("never", "madvise", "always").index(profile.thp)
+        self.number = machine.next_space()
+        self.whole = False
+        self.stack_limit = 8 << 20
+        self.memlock_limit = ALL_ONES
         self.mmap_base = self.def_flags = 0
         self.start_code = self.end_code = self.start_stack = 0
         self.brk_start = self.brk_end = 0
@@ -85,6 +111,9 @@ class Mm(Memory):
     def __del__(self) -> None:
         if self.pages is not None and self.frames.mapped_at:  # both garbage: the machine may have gone first
             self.release_all()
+        if self.folds:
+            release(self.folds, 4096)
+            self.folds = 0
         Memory.__del__(self)
 
     def release_all(self) -> None:
@@ -130,6 +159,8 @@ class Mm(Memory):
     def add(self, vma: Vma) -> None:
         """A new VMA, counted."""
         self.tree.insert(vma)
+        if vma.inode is not None:
+            vma.inode.vmas[vma] = None
         self.account(vma.flags, (vma.end - vma.start) >> self.page_shift)
 
     def drop(self, vma: Vma) -> None:
@@ -137,10 +168,14 @@ class Mm(Memory):
         self.account(vma.flags, -((vma.end - vma.start) >> self.page_shift))
         self.tree.remove(vma)
         vma.leave()
+        if vma.inode is not None:
+            vma.inode.forget(vma)
         self.cached = None
 
     def set_borders(self, vma: Vma, start: int, end: int) -> None:
         """Move a VMA's borders; its pgoff follows its start. Counted."""
+        self.split_at(start)
+        self.split_at(end)
         self.account(vma.flags, ((end - start) >> self.page_shift) - ((vma.end - vma.start) >> self.page_shift))
         if start > vma.start:
             vma.pgoff += (start - vma.start) >> self.page_shift
@@ -155,6 +190,11 @@ class Mm(Memory):
         """`pages` more (or, negative, fewer) pages of a frame with these FRAME_* bits are mapped here."""
         if flags & FRAME_ANON:
             self.anon_pages += pages
+        elif flags & FRAME_FILE:
+            if flags & FRAME_MEMORY:
+                self.shmem_pages += pages
+            else:
+                self.file_pages += pages
 
     def slot(self, address: int) -> int:
         """Host address of the permission byte of the page at `address`."""
@@ -167,25 +207,40 @@ class Mm(Memory):
             self.peak_pages = resident
 
     def zap(self, start: int, end: int) -> None:
-        """Unmap every page of [start, end): frames that nobody else has are free, swap slots too."""
+        """Empty every entry of [start, end): frames that nobody else has are free, swap slots and markers too."""
+        self.zap_range(start, end, True)
+
+    def zap_pages(self, start: int, end: int) -> None:
+        """`zap`, but the markers of MADV_GUARD_INSTALL stay."""
+        self.zap_range(start, end, False)
+
+    def zap_range(self, start: int, end: int, markers: bool) -> None:
+        """`zap`; markers: those of guard regions too. A huge page that lies in the range as a whole takes its table
+        along, one that does not is split."""
         self.note_peak()
         at = start
         while at < end:
             table = self.pages.find(at)
             stop = self.pages.reach if self.pages.reach < end else end
             if table:
-                self.zap_table(table, at, stop)
+                if self.pages.huge and self.pages.is_huge(at):
+                    if stop - at == self.huge_size:
+                        self.zap_huge(table, at)
+                        at = stop
+                        continue
+                    self.split_huge(at)
+                self.zap_table(table, at, stop, markers)
             at = stop
 
-    def zap_table(self, table: int, start: int, end: int) -> None:
-        """`zap` within one last-level table. Frames in a row are freed together."""
+    def zap_table(self, table: int, start: int, end: int, markers: bool) -> None:
+        """`zap_range` within one last-level table. Frames in a row are freed together."""
         first = (start >> self.page_shift) & ((1 << self.pages.bits) - 1)
         count = (end - start) >> self.page_shift
         run = run_length = gone = 0
         for i in range(count):
             at = table + 8 * (first + i)
             pte = load64(at)
-            if pte == 0:
+            if pte == 0 or (pte & PTE_GUARD and not markers):
                 continue
             store64(at, 0)
             gone += 1
@@ -198,7 +253,7 @@ class Mm(Memory):
                 run_length = 0
             run_length += 1
         self.frames.give_run(run, run_length)
-        if gone:
+        if gone and self.owned(start):
             self.wipe_window(start, end)
 
     def unmap(self, pte: int, address: int) -> bool:
@@ -208,8 +263,14 @@ class Mm(Memory):
         pfn = pte >> self.page_shift
         flags = load16(self.frames.flags_at + 2 * pfn)
         self.count_page(flags, -1)
+        if flags & FRAME_HUGE and not self.whole:
+            self.folio_sub(pfn, 1)
         count = load32(self.frames.mapped_at + 4 * pfn) - 1
         store32(self.frames.mapped_at + 4 * pfn, count)
+        if flags & FRAME_FILE:
+            if pte & PTE_DIRTY:
+                self.frames.set_flags(pfn, flags | FRAME_DIRTY)
+            return False
         home = load64(self.frames.home_at + 8 * pfn)
         if count == 0:
             if home:
@@ -222,6 +283,67 @@ class Mm(Memory):
         if home:
             self.leave_window(pfn, address)
         return False
+
+    # huge pages
+
+    def wants_huge(self, vma: Vma) -> bool:
+        """Whether faults in the VMA may map huge pages."""
+        if self.thp == 0 or not vma.anonymous or vma.flags & VM_NOHUGEPAGE:
+            return False
+        return self.thp == 2 or vma.flags & VM_HUGEPAGE != 0
+
+    def zap_huge(self, table: int, start: int) -> None:
+        """Unmap the huge page at `start`; its table goes too."""
+        pte = load64(table)
+        if pte & PTE_MAPPED and not pte & PTE_ZERO:
+            self.folio_sub(pte >> self.page_shift, 1)
+        self.whole = True
+        self.zap_table(table, start, start + self.huge_size, True)
+        self.whole = False
+        self.pages.clear_huge(start)
+        self.pages.free_table(self.pages.upper(start))
+
+    def split_huge(self, address: int) -> None:
+        """The huge page mapped at `address` is mapped as single pages from now on (__split_huge_pmd)."""
+        pte = load64(self.pages.find(address))
+        if pte & PTE_MAPPED and not pte & PTE_ZERO:
+            self.folio_add(pte >> self.page_shift, 1 << self.pages.bits)
+            self.folio_sub(pte >> self.page_shift, 1)
+            if pte & PTE_DIRTY:
+                self.folio_of(pte >> self.page_shift).dirty = True
+        self.pages.clear_huge(address)
+
+    def split_at(self, address: int) -> None:
+        """A VMA shall begin or end at `address`: no huge page may go across it (vma_adjust_trans_huge)."""
+        if self.pages.huge and address & (self.huge_size - 1) and self.pages.is_huge(address):
+            self.split_huge(address)
+
+    def adopt_huge(self, pte: int) -> None:
+        """fork has copied the table of a huge page whose first entry is `pte`."""
+        self.pages.huge += 1
+        if pte & PTE_MAPPED and not pte & PTE_ZERO:
+            self.folio_add(pte >> self.page_shift, 1)
+
+    def mark_huge(self, address: int, bits: int) -> None:
+        """Set bits in all entries of the huge page at `address`, as the processor does in its one entry."""
+        table = self.pages.find(address)
+        for i in range(1 << self.pages.bits):
+            store64(table + 8 * i, load64(table + 8 * i) | bits)
+
+    def folio_of(self, pfn: int) -> Any:
+        """The huge page that a frame with FRAME_HUGE is part of."""
+        return self.frames.folios[pfn & ~((1 << self.pages.bits) - 1)]
+
+    def folio_add(self, pfn: int, times: int) -> None:
+        """This space maps the frame's huge page `times` times more."""
+        self.folio_of(pfn).add(self.number, times)
+
+    def folio_sub(self, pfn: int, times: int) -> None:
+        """This space maps the frame's huge page `times` times less."""
+        folio = self.folio_of(pfn)
+        folio.sub(self.number, times)
+        if folio.count == 0:
+            del self.frames.folios[pfn & ~((1 << self.pages.bits) - 1)]
 
     def leave_window(self, pfn: int, address: int) -> None:
         """The page at `address` stops mapping the frame: if this window holds its bytes, they move to `storage`."""
@@ -253,13 +375,90 @@ class Mm(Memory):
                 fill(place, 0, (at - first) << self.page_shift)
         fill(self.slot(start), 0, (end - start) >> self.page_shift)
 
+    # the window, onto which addresses fold
+
+    def owned(self, address: int) -> bool:
+        """Whether the permission byte at the address's place in the window is about this address."""
+        at = self.folds + 4 * ((address & self.mask) >> self.chunk_shift)
+        return load32(at) == (address >> self.window_bits) + 1
+
+    def owns(self, address: int) -> bool:
+        """`owned`; the first page that has a permission in a piece of the window makes it its fold's."""
+        return self.owned(address) or self.settle(
+            self.folds + 4 * ((address & self.mask) >> self.chunk_shift), address
+        )
+
+    def settle(self, at: int, address: int) -> bool:
+        """A piece of the window is nobody's, and becomes the address's; or another's, and becomes nobody's for ever."""
+        have = load32(at)
+        if have == 0:
+            store32(at, (address >> self.window_bits) + 1)
+            return True
+        if have != CONFLICT:
+            store32(at, CONFLICT)
+            self.unfold((have - 1) << self.window_bits | (address & self.mask) >> self.chunk_shift << self.chunk_shift)
+        return False
+
+    def unfold(self, start: int) -> None:
+        """The pages of the piece that begins at `start` leave the window: bytes to `storage`, no permission."""
+        end = start + (1 << self.chunk_shift)
+        while start < end:
+            table = self.pages.find(start)
+            stop = self.pages.reach if self.pages.reach < end else end
+            first = start
+            while table and start < stop:
+                pte = load64(self.pages.entry(start))
+                if pte & PTE_MAPPED and not pte & PTE_ZERO:
+                    self.leave_window(pte >> self.page_shift, start)
+                start += self.page_size
+            if table:
+                self.wipe_window(first, stop)
+            start = stop
+
+    def get(self, host: int, address: int, length: int) -> bool:
+        """Copy out, also from addresses whose place in the window is another's."""
+        if self.owned(address) and self.owned(address + length - 1):
+            return Memory.get(self, host, address, length)
+        return self.transfer(address, host, length, READ)
+
+    def put(self, address: int, host: int, length: int) -> bool:
+        """Copy in, also to addresses whose place in the window is another's."""
+        if self.owned(address) and self.owned(address + length - 1):
+            return Memory.put(self, address, host, length)
+        return self.transfer(address, host, length, WRITE)
+
+    def transfer(self, address: int, host: int, length: int, access: int) -> bool:
+        """`get` or `put` page by page, without a look at permission bytes."""
+        while length:
+            step = self.page_size - (address & (self.page_size - 1))
+            if step > length:
+                step = length
+            at = self.fault(address & ALL_ONES, access)
+            if at == 0:
+                return False
+            if access == WRITE:
+                copy(at, host, step)
+            else:
+                copy(host, at, step)
+            address += step
+            host += step
+            length -= step
+        return True
+
     def grant(self, address: int, pte: int) -> None:
-        """Set the permission bits that `pte` now grants to the page at `address`, and clear the others."""
+        """Set the permission bits that `pte` now grants to the page at `address`, and clear the others.
+
+        A file's page never has its bytes in the window, and others may write them: a load has to look them up.
+        """
         at = self.slot(address)
         bits = load8(at) & BYTES
-        if pte & PTE_PRESENT:
-            home = load64(self.frames.home_at + 8 * (pte >> self.page_shift))
-            if home == 0 or home == self.window + (address & self.mask & ~(self.page_size - 1)):
+        if pte & PTE_PRESENT and self.owns(address):
+            pfn = pte >> self.page_shift
+            home = load64(self.frames.home_at + 8 * pfn)
+            if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE:
+                if pte & PTE_WRITABLE and pte & PTE_DIRTY:
+                    bits |= TOUCHED
+            elif home == 0 or home == self.window + (address & self.mask & ~(self.page_size - 1)):
                 bits |= READ
                 if pte & PTE_WRITABLE and pte & PTE_DIRTY:
                     bits |= TOUCHED
@@ -272,6 +471,8 @@ class Mm(Memory):
         home = load64(self.frames.home_at + 8 * pfn)
         if home:
             return home
+        if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE or not self.owns(address):
+            return self.frames.own_bytes(pfn)
         here = self.window + (address & self.mask & ~(self.page_size - 1))
         store64(self.frames.home_at + 8 * pfn, here)
         store8(self.slot(address), load8(self.slot(address)) | BYTES)
@@ -280,23 +481,27 @@ class Mm(Memory):
     def may_write(self, vma: Vma, pte: int) -> bool:
         """Whether a mapped page may be written without a fault, the VMA allowing it (can_change_pte_writable)."""
         if vma.flags & VM_SHARED:
-            return bool(pte & PTE_DIRTY)
+            return bool(pte & PTE_DIRTY) or vma.inode is None or vma.inode.in_memory
         return bool(load16(self.frames.flags_at + 2 * (pte >> self.page_shift)) & FRAME_EXCLUSIVE)
 
     def move_bytes(self, pfn: int, address: int, to: int) -> None:
         """The frame's page moves from `address` to `to`; bytes that lie in the window move along."""
         here = self.window + (address & self.mask)
         if load64(self.frames.home_at + 8 * pfn) == here:
+            if not self.owns(to):
+                copy(self.frames.own_bytes(pfn), here, self.page_size)
+                return
             there = self.window + (to & self.mask)
             copy(there, here, self.page_size)
             store64(self.frames.home_at + 8 * pfn, there)
             store8(self.slot(to), load8(self.slot(to)) | BYTES)
 
     def free_whole_tables(self, start: int, end: int) -> None:
-        """Free the last-level tables whose whole span lies in [start, end), which is zapped (CONFIG_PT_RECLAIM)."""
+        """Free the empty last-level tables whose whole span lies in [start, end), zapped (CONFIG_PT_RECLAIM)."""
         at = (start + self.pages.span - 1) & ~(self.pages.span - 1)
         while at + self.pages.span <= end:
-            if self.pages.find(at):
+            table = self.pages.find(at)
+            if table and is_empty(table, 1 << self.pages.bits):
                 self.pages.free_table(self.pages.upper(at))
             at = self.pages.reach
 
@@ -307,6 +512,10 @@ class Mm(Memory):
             byte = load8(at + i)
             if byte & bits:
                 store8(at + i, byte & ~bits)
+
+    def stop(self, signal: int, code: int, address: int, access: int) -> None:
+        """Note the first illegal access. For an address that is none (SI_KERNEL) the kernel knows no address."""
+        Memory.stop(self, signal, code, 0 if code == SI_KERNEL else address, access)
 
     def why(self, address: int, code: int) -> str:
         """The reason of a stop in words."""

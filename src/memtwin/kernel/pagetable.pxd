@@ -5,14 +5,11 @@ from memtwin.hostmem cimport load64, store16, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
 
-cdef enum:
-    TABLE_BITS = 0x27  # P, W, U, A: what an entry that leads to a lower table carries
-
 @cython.final
 cdef class PageTable:
     cdef readonly Frames frames
     cdef readonly int levels, page_shift, bits, table_shift
-    cdef readonly uint64_t root, tables, span, reach
+    cdef readonly uint64_t root, tables, span, reach, huge
     cdef uint64_t cached_number, cached_table
 
     cdef uint64_t find(self, uint64_t address) noexcept
@@ -21,6 +18,10 @@ cdef class PageTable:
     cdef uint64_t make_upper(self, uint64_t address) noexcept
     cdef uint64_t upper(self, uint64_t address) noexcept
     cdef uint64_t new_table(self) noexcept
+    cpdef bint is_huge(self, uint64_t address) noexcept
+    cdef void set_huge(self, uint64_t address) noexcept
+    cdef void clear_huge(self, uint64_t address) noexcept
+    cdef void forget(self) noexcept
     cdef void free_table(self, uint64_t entry_at) noexcept
     cdef void free_range(self, uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling) noexcept
     cdef void free_below(self, uint64_t table, int level, uint64_t start, uint64_t end, uint64_t floor,

@@ -25,9 +25,7 @@ from memtwin.kernel.frames import Frames
 
 if not cython.compiled:
     from memtwin.hostmem import load64, store16, store64
-    from memtwin.kernel.flags import FRAME_TABLE, NO_FRAME, PTE_HUGE, PTE_MAPPED
-
-    TABLE_BITS = 0x27
+    from memtwin.kernel.flags import FRAME_TABLE, HUGE_TABLE, NO_FRAME, PTE_HUGE, PTE_MAPPED, TABLE_BITS
 
 NO_NUMBER = 0xFFFFFFFF
 
@@ -36,6 +34,7 @@ class PageTable:
     """The page table of one address space.
 
     tables: tables of all levels but the topmost, what VmPTE counts. span: bytes that one table of the last level maps.
+    huge: how many of those map a huge page.
     """
 
     def __init__(self, frames: Frames, levels: int) -> None:
@@ -47,7 +46,7 @@ class PageTable:
         self.span = 1 << self.table_shift
         self.cached_number = 0
         self.cached_table = 0
-        self.tables = self.reach = 0
+        self.tables = self.reach = self.huge = 0
         self.root = self.new_table()
         self.tables = 0
 
@@ -137,6 +136,27 @@ class PageTable:
             shift -= self.bits
         self.reach = ((address >> shift) + 1) << shift
         return table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+
+    def is_huge(self, address: int) -> bool:
+        """Whether a huge page is mapped at `address`."""
+        at = self.upper(address)
+        return at != 0 and load64(at) & HUGE_TABLE != 0
+
+    def set_huge(self, address: int) -> None:
+        """The last-level table for `address`, which is there, stands for a huge page."""
+        at = self.upper(address)
+        store64(at, load64(at) | HUGE_TABLE)
+        self.huge += 1
+
+    def clear_huge(self, address: int) -> None:
+        """The table that stood for a huge page stands for its single pages."""
+        at = self.upper(address)
+        store64(at, load64(at) & ~HUGE_TABLE)
+        self.huge -= 1
+
+    def forget(self) -> None:
+        """The tables have been rearranged: what `find` remembers may be wrong."""
+        self.cached_table = 0
 
     def free_table(self, entry_at: int) -> None:
         """Free the table that an upper entry leads to; all its entries are empty."""

@@ -48,6 +48,14 @@ class KernelProfile:
         return 1 << (2 * self.page_shift - 3)
 
     @property
+    def marks_guards(self) -> bool:
+        """Whether a VMA with guard regions bears VM_MAYBE_GUARD; before, an AnonVma made fork copy the markers.
+
+        Seen as "gu" in smaps of Linux 6.18.44.
+        """
+        return self.release >= (6, 18)
+
+    @property
     def thp_alignment(self) -> str:
         """How anonymous mmap is aligned to huge pages: "none", "all" that are large enough, "multiple" lengths only.
 

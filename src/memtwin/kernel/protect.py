@@ -16,6 +16,8 @@ if not cython.compiled:
         EINVAL,
         ENOMEM,
         PROT_EXEC,
+        PROT_GROWSDOWN,
+        PROT_GROWSUP,
         PROT_READ,
         PROT_SEM,
         PROT_WRITE,
@@ -26,41 +28,74 @@ if not cython.compiled:
         PTE_ZERO,
         VM_ACCESS,
         VM_ACCOUNT,
+        VM_DONTEXPAND,
+        VM_GROWSDOWN,
+        VM_IO,
+        VM_LOCKED,
         VM_NORESERVE,
+        VM_PFNMAP,
         VM_SHARED,
         VM_WRITE,
     )
     from memtwin.kernel.mapping import modify
+    from memtwin.kernel.mm import ALL_ONES
+    from memtwin.kernel.populate import populate_vma
 
 
 def do_mprotect(mm: Mm, address: int, length: int, prot: int) -> int:
     """mprotect(2): 0 or -errno. What lies before a hole keeps its new protection."""
     page = mm.page_size - 1
-    if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM) or address & page:
+    grows = prot & (PROT_GROWSDOWN | PROT_GROWSUP)
+    prot &= ~grows
+    if grows == PROT_GROWSDOWN | PROT_GROWSUP or address & page:
         return -EINVAL
     if length == 0:
         return 0
-    length = (length + page) & ~page
-    end = address + length
-    if length == 0 or end > mm.task_size or address > mm.task_size:
+    end = (address + ((length + page) & ~page)) & ALL_ONES
+    if end <= address:
         return -ENOMEM
+    if prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC | PROT_SEM):
+        return -EINVAL
+    if grows & PROT_GROWSDOWN:
+        vma = mm.find(address) if address < mm.task_size else None
+        if vma is None or vma.start >= end:
+            return -ENOMEM
+        address = vma.start
+        if not vma.flags & VM_GROWSDOWN:
+            return -EINVAL
     while address < end:
-        vma = mm.find(address)
+        vma = mm.find(address) if address < mm.task_size else None
         if vma is None or vma.start > address:
             return -ENOMEM
-        flags = (vma.flags & ~VM_ACCESS) | (prot & VM_ACCESS)
-        if (flags & VM_ACCESS) & ~(flags >> 4):
-            return -EACCES
-        if flags & VM_WRITE:
-            if not vma.flags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
-                flags |= VM_ACCOUNT
-        elif vma.file is None and vma.anon is None and (vma.flags ^ flags) & VM_ACCESS:
-            flags &= ~VM_ACCOUNT
         stop = vma.end if vma.end < end else end
-        if flags != vma.flags:
-            vma = modify(mm, vma, address, stop, flags)
-            change_protection(mm, vma, address, stop)
+        error = protect_vma(mm, vma, address, stop, prot)
+        if error:
+            return error
         address = stop
+    return 0
+
+
+def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
+    """mprotect of a part of one VMA (mprotect_fixup). A locked private mapping that becomes writable is copied now."""
+    old = vma.flags
+    flags = (old & ~VM_ACCESS) | (prot & VM_ACCESS)
+    if (flags & VM_ACCESS) & ~(flags >> 4):
+        return -EACCES
+    if flags == old:
+        return 0
+    if vma.flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP) and (start != vma.start or end != vma.end):
+        return -EINVAL
+    if flags & VM_WRITE:
+        if not old & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+            flags |= VM_ACCOUNT
+    elif old & VM_ACCOUNT and vma.anonymous and vma.anon is None:
+        flags &= ~VM_ACCOUNT
+    vma = modify(mm, vma, start, end, flags)
+    if vma is None:
+        return -ENOMEM
+    change_protection(mm, vma, start, end)
+    if old & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and flags & VM_WRITE:
+        populate_vma(mm, vma, start, end)
     return 0
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # cython: infer_types=True
-"""mremap (mm/mremap.c)."""
+"""mremap (mm/mremap.c as of Linux 6.18)."""
 
 from __future__ import annotations
 
@@ -10,70 +10,175 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
-    from memtwin.hostmem import load8, load64, store8, store64
     from memtwin.kernel.flags import (
-        BYTES,
+        EAGAIN,
         EFAULT,
         EINVAL,
         ENOMEM,
         MREMAP_DONTUNMAP,
         MREMAP_FIXED,
         MREMAP_MAYMOVE,
-        PTE_MAPPED,
-        PTE_ZERO,
+        VM_DONTEXPAND,
+        VM_LOCKED,
+        VM_LOCKONFAULT,
+        VM_MAYBE_GUARD,
+        VM_MAYSHARE,
+        VM_PFNMAP,
+        VM_SHARED,
     )
-    from memtwin.kernel.mapping import (
-        fits_right,
-        merge_new,
-        take_chain,
-        unmap_range,
-        unmapped_area,
-    )
+    from memtwin.kernel.mapping import do_munmap, fits_right, merge_new, take_chain
+    from memtwin.kernel.mm import ALL_ONES
+    from memtwin.kernel.movepages import move_pages
+    from memtwin.kernel.newmap import lock_fits
+    from memtwin.kernel.place import unmapped_area
+    from memtwin.kernel.populate import populate
 
 
 def do_mremap(mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int) -> int:
-    """mremap(2): the address, or -errno."""
+    """mremap(2): the address, or -errno. What a locked mapping gains is brought in."""
+    page = mm.page_size - 1
+    old_length = (old_length + page) & ~page & ALL_ONES
+    new_length = (new_length + page) & ~page & ALL_ONES
+    error = check_arguments(mm, address, old_length, new_length, flags, new_address)
+    if error:
+        return error
+    if flags & MREMAP_FIXED and old_length == new_length:
+        return move_all(mm, address, address + old_length, new_address, flags)
+    vma = mm.find(address) if address < mm.task_size else None
+    if vma is not None and vma.start > address:
+        vma = None
+    error = check_vma(mm, vma, address, old_length, new_length, flags)
+    if error:
+        return error
+    locked = vma.flags & VM_LOCKED
+    if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        result = move_to(mm, address, old_length, new_length, flags, new_address)
+    else:
+        result = resize(mm, vma, address, old_length, new_length, flags)
+    if result >= 0 and locked and new_length > old_length:
+        populate(mm, result + old_length, result + new_length, True)
+    return result
+
+
+def check_arguments(
+    mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int
+) -> int:
+    """-EINVAL for arguments that are wrong whatever is mapped, -ENOMEM near the limit of mappings; else 0."""
     page = mm.page_size - 1
     if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) or address & page:
         return -EINVAL
-    if new_length > mm.task_size or old_length > mm.task_size:
+    if new_length == 0 or new_length > mm.task_size:
         return -EINVAL
-    old_length = (old_length + page) & ~page
-    new_length = (new_length + page) & ~page
-    if new_length == 0:
+    if not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return 0
+    if new_address > mm.task_size - new_length or new_address & page or not flags & MREMAP_MAYMOVE:
         return -EINVAL
-    fixed = flags & MREMAP_FIXED
-    if fixed:
-        if not flags & MREMAP_MAYMOVE or new_address & page or new_address > mm.task_size - new_length:
-            return -EINVAL
-        if address + old_length > new_address and new_address + new_length > address:
-            return -EINVAL
+    if flags & MREMAP_DONTUNMAP and old_length != new_length:
+        return -EINVAL
+    if address + old_length > new_address and new_address + new_length > address:
+        return -EINVAL
+    return -ENOMEM if mm.tree.count + 2 >= mm.max_map_count - 3 else 0
+
+
+def move_all(mm: Mm, start: int, end: int, new_address: int, flags: int) -> int:
+    """Move every mapping of [start, end) without a change of size, the gaps between them kept; -errno of the first
+    that cannot be (remap_move, 6.17)."""
+    result = -EFAULT
+    first = True
+    last_end = 0
+    to = new_address
+    vma = mm.find(start) if start < mm.task_size else None
+    while vma is not None and vma.start < end:
+        if first and vma.start > start:
+            return -EFAULT
+        at = vma.start if vma.start > start else start
+        length = (vma.end if vma.end < end else end) - at
+        if not first:
+            to += vma.start - last_end
+        last_end = vma.end
+        many = vma.file is None or not vma.anonymous  # mmap of /dev/zero may choose another place than it is told
+        if not many and (not first or vma.end < end):
+            return -EFAULT
+        error = check_vma(mm, vma, at, length, length, flags)
+        if error:
+            return error
+        moved = move_to(mm, at, length, length, flags, to)
+        if moved < 0:
+            return moved
+        if first:
+            result = moved
+        first = False
+        to = moved + length
+        vma = mm.tree.find(last_end)
+    return result
+
+
+def check_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, flags: int) -> int:
+    """Whether the mapping at `address` (None: there is none) may be moved or grown so; 0 or -errno (check_prep_vma)."""
+    if vma is None:
+        return -EFAULT
+    if new_length <= old_length and not flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
+        return 0
+    if old_length == 0 and not vma.flags & (VM_SHARED | VM_MAYSHARE):
+        return -EINVAL
+    if flags & MREMAP_DONTUNMAP and vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
+        return -EINVAL
+    if (old_length if old_length < new_length else new_length) > vma.end - address:
+        return -EFAULT
+    if new_length == old_length:
+        return 0
+    if vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
+        return -EFAULT
+    if new_length > old_length and not lock_fits(mm, vma.flags, new_length - old_length):
+        return -EAGAIN
+    return 0
+
+
+def resize(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, flags: int) -> int:
+    """Shrink or grow where it is, or with MREMAP_MAYMOVE elsewhere (mremap_at)."""
+    if new_length == old_length:
+        return address
+    if new_length < old_length:
+        error = do_munmap(mm, address + new_length, old_length - new_length)
+        return error if error else address
+    if expand_in_place(mm, vma, address, old_length, new_length):
+        return address
+    if not flags & MREMAP_MAYMOVE:
+        return -ENOMEM
+    place = place_for(mm, vma, address, new_length, 0)
+    if place < 0:
+        return place
+    return move_vma(mm, vma, address, old_length, new_length, place, flags)
+
+
+def move_to(mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int) -> int:
+    """MREMAP_FIXED and MREMAP_DONTUNMAP (mremap_to): what is at the new place goes first."""
+    if flags & MREMAP_FIXED:
+        error = do_munmap(mm, new_address, new_length)
+        if error:
+            return error
+    if new_length < old_length:
+        error = do_munmap(mm, address + new_length, old_length - new_length)
+        if error:
+            return error
+        old_length = new_length
     vma = mm.find(address)
     if vma is None or vma.start > address:
         return -EFAULT
-    if not fixed and new_length <= old_length:
-        if new_length < old_length:
-            unmap_range(mm, address + new_length, address + old_length)
-        return address
-    if address + old_length > vma.end:
-        return -EFAULT
-    if fixed:
-        unmap_range(mm, new_address, new_address + new_length)
-        if new_length < old_length:
-            unmap_range(mm, address + new_length, address + old_length)
-            old_length = new_length
-        vma = mm.find(address)
-    else:
-        if expand_in_place(mm, vma, address, old_length, new_length):
-            return address
-        if not flags & MREMAP_MAYMOVE:
-            return -ENOMEM
-        pgoff = vma.page_offset(address, mm.page_shift) if vma.file is not None else 0
-        area = unmapped_area(mm, 0, new_length, vma.file, pgoff, vma.file is None)
-        if area < 0:
-            return area
-        new_address = area
+    if not flags & MREMAP_FIXED:
+        place = place_for(mm, vma, address, new_length, new_address)
+        if place < 0:
+            return place
+        new_address = place
     return move_vma(mm, vma, address, old_length, new_length, new_address, flags)
+
+
+def place_for(mm: Mm, vma: Vma, address: int, length: int, hint: int) -> int:
+    """Where the mapping goes when it may move, or -ENOMEM."""
+    hint &= ~(mm.page_size - 1)
+    return unmapped_area(
+        mm, hint, length, vma.file, vma.page_offset(address, mm.page_shift), vma.flags & VM_MAYSHARE != 0
+    )
 
 
 def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int) -> bool:
@@ -87,6 +192,7 @@ def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length:
     pgoff_end = vma.page_offset(end, mm.page_shift)
     joined = following is not None and fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, vma)
     if joined:
+        vma.flags |= following.flags & VM_MAYBE_GUARD
         take_chain(vma, following)
         end = following.end
         mm.drop(following)
@@ -95,9 +201,11 @@ def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length:
 
 
 def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, new_address: int, flags: int) -> int:
-    """Move the mapping and its pages; the old range is unmapped."""
+    """Move the mapping and its pages; the old range is unmapped, or with MREMAP_DONTUNMAP left empty."""
+    if mm.tree.count >= mm.max_map_count - 3:
+        return -ENOMEM
     pgoff = vma.page_offset(address, mm.page_shift)
-    if vma.file is None and vma.anon is None:
+    if vma.anonymous and vma.anon is None:
         pgoff = new_address >> mm.page_shift
     end = new_address + new_length
     following = mm.tree.find(new_address)
@@ -108,32 +216,20 @@ def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, n
         moved.pgoff = pgoff
         mm.add(moved)
     move_pages(mm, address, address + old_length, new_address)
-    unmap_range(mm, address, address + old_length)
+    if flags & MREMAP_DONTUNMAP:
+        leave_behind(mm, mm.find(address), moved, address, address + old_length)
+    elif old_length:
+        do_munmap(mm, address, old_length)
     return new_address
 
 
-def move_pages(mm: Mm, start: int, end: int, to: int) -> None:
-    """Move the PTEs of [start, end), and the bytes in the window, to `to`. No fault, no copy for the process."""
-    at = start
-    while at < end:
-        table = mm.pages.find(at)
-        stop = mm.pages.reach if mm.pages.reach < end else end
-        if table:
-            while at < stop:
-                entry = mm.pages.entry(at)
-                if load64(entry):
-                    target = mm.pages.make(to + (at - start))
-                    move_entry(mm, mm.pages.entry(at), target, at, to + (at - start))
-                at += mm.page_size
-        at = stop
+def leave_behind(mm: Mm, vma: Vma, moved: Vma, start: int, end: int) -> None:
+    """MREMAP_DONTUNMAP: the old mapping stays, unlocked and, if all of it has moved, as if it had never been touched.
 
-
-def move_entry(mm: Mm, source: int, target: int, address: int, to: int) -> None:
-    """Move one PTE; bytes that lie in the window go along."""
-    pte = load64(source)
-    store64(source, 0)
-    store64(target, pte)
-    if pte & PTE_MAPPED and not pte & PTE_ZERO:
-        mm.move_bytes(pte >> mm.page_shift, address, to)
-    store8(mm.slot(address), load8(mm.slot(address)) & BYTES)
-    mm.grant(to, pte)
+    Its pages go on counting as locked, as in Linux 6.18 (dontunmap_complete).
+    """
+    vma.flags &= ~(VM_LOCKED | VM_LOCKONFAULT)
+    if vma is not moved and start == vma.start and end == vma.end:
+        vma.leave()
+    if mm.owned(start) and mm.owned(end - 1):
+        mm.wipe_window(start, end)

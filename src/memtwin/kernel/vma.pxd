@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from memtwin.kernel.files cimport File, Inode
+from memtwin.kernel.flags cimport FILE_ZERO
+from memtwin.kernel.frames cimport Frames
 
 cdef class AnonVma:
     cdef readonly uint32_t number
-    cdef readonly object frames
+    cdef readonly Frames frames
     cdef readonly dict vmas
     cdef readonly AnonVma parent
     cdef readonly int children, active
@@ -17,6 +20,8 @@ cdef class AnonVma:
 cdef class Vma:
     cdef readonly uint64_t start, end, flags, pgoff
     cdef readonly object file
+    cdef readonly Inode inode
+    cdef readonly bint anonymous
     cdef readonly AnonVma anon
     cdef readonly tuple chain
     cdef readonly object space
@@ -31,7 +36,7 @@ cdef class Vma:
     @cython.locals(anon=AnonVma)
     cdef void leave(self)
 
-@cython.locals(vma=Vma)
+@cython.locals(vma=Vma, opened=File)
 cdef Vma new_vma(uint64_t start, uint64_t end, uint64_t flags, uint64_t pgoff, object file, object space)
 
 @cython.final

@@ -12,8 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import cython
+
 from memtwin.errors import ValidationError
+from memtwin.kernel.files import File
 from memtwin.kernel.frames import Frames
+
+if not cython.compiled:
+    from memtwin.kernel.flags import FILE_ZERO
 
 
 class AnonVma:
@@ -49,7 +55,8 @@ class Vma:
     """One mapping: the pages of [start, end), all alike.
 
     flags: VM_* bits. pgoff: the first page's index in `file`, or for anonymous memory what start >> page_shift was at
-    birth; two VMAs merge only when it runs on. anon: the AnonVma for pages that are born here, from the first write
+    birth; two VMAs merge only when it runs on. inode: whose pages these are, or None. anonymous: no file, or /dev/zero
+    privately (vma_is_anonymous); without inode and not anonymous: a file of which only the name is known. anon: the AnonVma for pages that are born here, from the first write
     fault on; chain: all that pages in here may belong to, youngest first. label: what /proc/PID/maps shows, or None.
     """
 
@@ -58,6 +65,8 @@ class Vma:
     flags: int
     pgoff: int
     file: Any
+    inode: Any  # an Inode or None
+    anonymous: bool
     space: Any
     anon: Any  # AnonVma or None
     chain: Any  # a tuple of AnonVmas, or None
@@ -114,6 +123,12 @@ def new_vma(start: int, end: int, flags: int, pgoff: int, file: Any, space: Any)
     vma.flags = flags
     vma.pgoff = pgoff
     vma.file = file
+    vma.inode = None
+    vma.anonymous = file is None
+    if file is not None and isinstance(file, File):
+        opened = file
+        vma.inode = opened.inode
+        vma.anonymous = opened.kind == FILE_ZERO
     vma.space = space
     vma.anon = None
     vma.chain = None

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,7 @@ FILE_BYTES = 40 * PAGE + 1000  # the last page is partly past the end: touching 
 MEMFD_BYTES = 48 * PAGE
 FILE_CONTENT = b"".join(bytes([page + 1]) * PAGE for page in range(41))[:FILE_BYTES]
 _CLOSED = 99
+_SYNC_SECONDS = 5.0
 
 
 class Scene:
@@ -43,10 +45,20 @@ class Scene:
         }
         with contextlib.suppress(OSError):
             os.close(_CLOSED)
+        for place in range(0, FILE_BYTES, PAGE):  # page by page, so that the page cache holds no larger folios
+            os.pwrite(self._file, FILE_CONTENT[place : place + PAGE], place)
+        self._synced = 0.0
         self.reset()
 
     def reset(self) -> None:
-        """The first content: the file's pages each full of its number + 1, the memfd without any page."""
+        """The first content: the file's pages each full of its number + 1, the memfd without any page.
+
+        The kernel writes pages back that have been dirty for half a minute, at a time of its own choice, and the next
+        store to each is a fault then; so they are written back here before they are that old.
+        """
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            os.fdatasync(self._file)
+            self._synced = time.monotonic()
         os.ftruncate(self._memfd, 0)
         os.ftruncate(self._memfd, MEMFD_BYTES)
         os.pwrite(self._file, FILE_CONTENT, 0)

@@ -9,13 +9,18 @@ from contextlib import suppress
 from memtwin.errors import MemoryFault
 from memtwin.host.stage import Facts
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.check import validate_machine
+from memtwin.kernel.files import File
+from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO, VM_MAYSHARE
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
 from memtwin.verify.host import Start
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation, Pages, observe
+from memtwin.kernel.procfs import file_place, vma_name
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
+from memtwin.verify.scene import FILE_CONTENT, MEMFD_BYTES
 
 PAGE = 4096
 READ, WRITE = 1, 2
@@ -33,12 +38,14 @@ class KernelTwin:
         self._make_machine = make_machine
         self._facts: Facts | None = None
         self._files: dict[str, str] = {}
+        self._looks = 0
         self.spaces: dict[int, AddressSpace] = {}
 
     def restart(self, start: Start) -> None:
         """A process like the host's: its mappings as maps has them, its pages resident as pagemap has them."""
         self._facts = start.facts
         self.machine = self._make_machine()
+        self.files = open_files(self.machine, start)
         space = AddressSpace(self.machine, window_bits=32)
         space.set_layout(space.mmap_base, -(-start.facts.image_end // PAGE) * PAGE)
         self.spaces = {0: space}
@@ -47,6 +54,8 @@ class KernelTwin:
             words = line.decode().split(None, 5)
             if len(words) > 5 and words[5].startswith("/"):
                 self._files[words[5]] = f"{words[3]} {words[4]}"
+                if "x" in words[1]:
+                    space.start_code, space.end_code = (int(part, 16) for part in words[0].split("-"))
             _restore(space, line)
         writable = [span for span in spans(start.maps) if b"w" in span.permissions]
         for address, pages in start.resident:
@@ -69,7 +78,10 @@ class KernelTwin:
         return observe(self._facts, {process: _TwinPages(space) for process, space in self.spaces.items()})
 
     def validate(self) -> None:
-        """Check all structures of the twin."""
+        """Check all structures of the twin, every third time: it takes longer than what it checks."""
+        self._looks += 1
+        if self._looks % 3 == 0:
+            validate_machine(self.machine, self.spaces.values())
 
     def finish(self) -> None:
         """Nothing to do before the host plays."""
@@ -92,6 +104,23 @@ class _TwinPages(Pages):
         return 0 if pfn == self.space.zero_pfn else int(self.space.frames.state(pfn)["mapped"])
 
 
+def open_files(machine: Machine, start: Start) -> list[File]:
+    """The twin's files for each of FILES, as they are before a sequence."""
+    memfd = machine.memfd(MEMFD_BYTES, *start.labels["memfd"])
+    disk = machine.disk_file(FILE_CONTENT, *start.labels["file"])
+    zero = File(None, start.labels["zero"][0], kind=FILE_ZERO, identity=start.labels["zero"][1])
+    return [
+        memfd,
+        disk,
+        File(disk.inode, disk.path, writable=False),
+        File(disk.inode, disk.path, readable=False),
+        zero,
+        File(None, "", writable=False, kind=FILE_UNMAPPABLE),
+        File(None, "", writable=False, kind=FILE_UNMAPPABLE, noexec=True),
+        machine.closed,
+    ]
+
+
 def _restore(space: AddressSpace, line: bytes) -> None:
     words = line.decode().split(None, 5)
     start, end = (int(part, 16) for part in words[0].split("-"))
@@ -107,14 +136,12 @@ def maps_text(space: AddressSpace, files: dict[str, str]) -> bytes:
     for vma in space.vmas():
         flags = vma.flags
         letters = "".join(letter if flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
-        letters += "s" if flags & 8 else "p"
-        name = vma.label or ""
-        offset = vma.pgoff * PAGE if name in files else 0
-        if not name and vma.start < space.brk_end and vma.end > space.brk_start:
-            name = "[heap]"
-        elif not name and vma.start <= space.start_stack <= vma.end:
-            name = "[stack]"
-        head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {files.get(name, '00:00 0')} "
+        letters += "s" if flags & VM_MAYSHARE else "p"
+        name = vma_name(space, vma)
+        offset, identity = file_place(vma)
+        if name in files:
+            identity = files[name]
+        head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {identity} "
         lines.append(f"{head:<73}{name}\n" if name else head + "\n")
     return "".join(lines).encode()
 
@@ -130,7 +157,17 @@ def _call(name: str) -> _Player:
 
 def _mmap(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
     address, length, prot, flags, file, offset = arguments
-    return Outcome(space.sys_mmap(address, length & _MASK, prot, flags, None if file == NO_FILE else file, offset))
+    return Outcome(space.sys_mmap(address & _MASK, length & _MASK, prot, flags, _file(twin, file), offset & _MASK))
+
+
+def _file(twin: KernelTwin, number: int) -> File | None:
+    return None if number == NO_FILE else twin.files[number]
+
+
+def _mincore(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) -> Outcome:
+    seen: list[bytes] = []
+    result = space.mincore_into(seen, *[value & _MASK for value in arguments])
+    return Outcome(result, data=b"" if result else b"".join(seen))
 
 
 def _touched(space: AddressSpace, base: int, stride: int, times: int, value: int = 0) -> Outcome:
@@ -191,8 +228,9 @@ def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) 
     return Outcome(0)
 
 
+_CALLS = ("munmap", "mprotect", "mremap", "brk", "madvise", "mlock", "mlock2", "munlock", "msync")
 _PLAY: dict[str, _Player] = {
-    **{name: _call(name) for name in ("munmap", "mprotect", "mremap", "brk", "madvise")},
-    "mmap": _mmap, "touch_read": _touch_read, "touch_write": _touch_write, "load": _load, "store": _store,
+    **{name: _call(name) for name in _CALLS},
+    "mmap": _mmap, "mincore": _mincore, "touch_read": _touch_read, "touch_write": _touch_write, "load": _load, "store": _store,
     "fork": _fork, "exit": _exit, "nothing": _nothing,
 }  # fmt: skip

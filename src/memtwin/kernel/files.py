@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""Files that can be mapped: their pages in the page cache (struct inode, address_space) and open descriptions of them.
+
+A page of a file is a frame with FRAME_FILE whose owner is the Inode and whose index is its place in the file. It stays
+in the cache when nobody maps it. Files in memory (shmem: memfd, anonymous MAP_SHARED) get a page at the first access;
+those on disk are read from `content`, which costs a major fault unless the file is `warm`, that is, cached whole.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from memtwin.kernel.frames import Frames
+
+if not cython.compiled:
+    from memtwin.hostmem import store16, store32, store64
+    from memtwin.kernel.flags import FILE_ZERO, FRAME_FILE, FRAME_MEMORY, NO_FRAME
+
+ALL_PAGES = 1 << 51
+
+
+class Inode:
+    """A file. size: bytes. in_memory: shmem, else on a disk file system that wants to know of first writes to a page.
+
+    content: the bytes that a file on disk begins with, zeros beyond. identity: "device inode" as maps shows it.
+    vmas: who maps it, as keys. opened: open descriptions that keep it alive while nobody maps it.
+    """
+
+    def __init__(
+        self, frames: Frames, size: int, identity: str, in_memory: bool = True, content: bytes = b"", warm: bool = True
+    ) -> None:
+        self.frames = frames
+        self.number = frames.new_owner(self)
+        self.size = size
+        self.identity = identity
+        self.in_memory = in_memory
+        self.warm = warm and not in_memory
+        self.content = content
+        self.pages: dict[int, int] = {}
+        self.vmas: dict[Any, None] = {}
+        self.opened = 0
+
+    def limit(self) -> int:
+        """How many pages the file has; those from here on raise SIGBUS."""
+        return (self.size + (1 << self.frames.page_shift) - 1) >> self.frames.page_shift
+
+    def find(self, index: int) -> int:
+        """The frame that holds page `index`, if it is in the page cache; 0 when it is not, NO_FRAME without RAM."""
+        pfn = self.pages.get(index)
+        if pfn is not None:
+            return pfn
+        if self.warm and index < self.limit():
+            return self.bring(index)
+        return 0
+
+    def bring(self, index: int) -> int:
+        """Put page `index`, which is not cached, into the page cache: its frame, or NO_FRAME."""
+        frames = self.frames
+        pfn = frames.alloc(0)
+        if pfn == NO_FRAME:
+            return NO_FRAME
+        store16(frames.flags_at + 2 * pfn, FRAME_FILE | (FRAME_MEMORY if self.in_memory else 0))
+        store32(frames.owner_at + 4 * pfn, self.number)
+        store64(frames.index_at + 8 * pfn, index)
+        self.pages[index] = pfn
+        if self.content:
+            data = self.content[index << frames.page_shift : (index + 1) << frames.page_shift]
+            if data.strip(b"\0"):
+                frames.put_bytes(pfn, data)
+        return pfn
+
+    def forget(self, vma: Any) -> None:
+        """`vma` maps it no more; a file that nobody has open either is gone."""
+        self.vmas.pop(vma, None)
+        if not self.vmas and not self.opened:
+            self.release()
+
+    def release(self) -> None:
+        """The file's pages leave the page cache; none is mapped."""
+        if self.number == 0:
+            return
+        self.drop_pages(0, ALL_PAGES)
+        self.frames.forget_owner(self.number)
+        self.number = 0
+
+    def drop_pages(self, first: int, last: int) -> None:
+        """Pages [first, last) leave the page cache; none is mapped."""
+        for page in [page for page in self.pages if first <= page < last]:
+            pfn = self.pages.pop(page)
+            self.frames.drop_bytes(pfn)
+            self.frames.set_flags(pfn, 0)
+            self.frames.give(pfn, 0)
+
+    def unmap(self, first: int, last: int) -> None:
+        """Nobody maps pages [first, last) any more; private copies of them go too (unmap_mapping_range)."""
+        shift = self.frames.page_shift
+        for vma in list(self.vmas):
+            begin, end = max(first, vma.pgoff), min(last, vma.pgoff + ((vma.end - vma.start) >> shift))
+            if begin < end:
+                vma.space.zap_pages(vma.start + ((begin - vma.pgoff) << shift), vma.start + ((end - vma.pgoff) << shift))
+
+    def punch(self, first: int, last: int) -> None:
+        """Pages [first, last) are zeros again for all who map them (fallocate with FALLOC_FL_PUNCH_HOLE)."""
+        self.unmap(first, last)
+        self.drop_pages(first, last)
+        shift = self.frames.page_shift
+        lost = self.content[first << shift : last << shift]
+        self.content = self.content[: first << shift] + bytes(len(lost)) + self.content[last << shift :]
+
+    def resize(self, size: int) -> None:
+        """ftruncate: what lies behind `size` is gone for everyone who maps it, their private copies too."""
+        page = 1 << self.frames.page_shift
+        if size < self.size:
+            first = (size + page - 1) >> self.frames.page_shift
+            self.punch(first, ALL_PAGES)
+            if size & (page - 1) and first - 1 in self.pages:
+                self.frames.clear_tail(self.pages[first - 1], size & (page - 1))
+            self.content = self.content[:size]
+        self.size = size
+
+
+class File:
+    """An open description of a file (struct file): what stands for a file descriptor in `sys_mmap`.
+
+    path: its name in maps. kind: FILE_REGULAR, FILE_ZERO (/dev/zero), FILE_UNMAPPABLE (a directory, a pipe) or
+    FILE_CLOSED, a descriptor that is not open. noexec: its file system forbids PROT_EXEC. Two mappings merge only if they have the same File.
+    """
+
+    def __init__(
+        self,
+        inode: Inode | None,
+        path: str,
+        readable: bool = True,
+        writable: bool = True,
+        kind: int = 0,
+        identity: str = "00:00 0",
+        noexec: bool = False,
+    ) -> None:
+        self.inode: Any = inode
+        self.noexec = noexec
+        self.path = path
+        self.identity = identity if inode is None else inode.identity
+        self.readable = readable
+        self.writable = writable
+        self.kind = kind
+        if inode is not None:
+            inode.opened += 1
+
+
+def aligned_to_huge(file: Any, shared: bool) -> bool:
+    """Whether mmap aligns large mappings of the file to huge pages: disk file systems do, /dev/zero if not `shared`."""
+    if not isinstance(file, File):
+        return True
+    return (file.kind == FILE_ZERO and not shared) or (file.inode is not None and not file.inode.in_memory)
+
+
+def shared_memory(machine: Any, size: int) -> File:
+    """What an anonymous shared mapping maps: a file of its own that lives as long as the mapping (shmem_zero_setup)."""
+    file = File(Inode(machine.frames, size, f"00:01 {machine.next_inode()}"), "/dev/zero (deleted)")
+    file.inode.opened = 0
+    return file

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+# cython: infer_types=True
+"""mmap and brk: new mappings (mm/mmap.c)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cython
+
+from memtwin.kernel.files import File, shared_memory
+from memtwin.kernel.mm import Mm
+
+if not cython.compiled:
+    from memtwin.kernel.flags import (
+        EACCES,
+        EAGAIN,
+        EBADF,
+        EEXIST,
+        EINVAL,
+        ENODEV,
+        ENOMEM,
+        EOPNOTSUPP,
+        EOVERFLOW,
+        EPERM,
+        FILE_CLOSED,
+        FILE_UNMAPPABLE,
+        FILE_ZERO,
+        MAP_ANONYMOUS,
+        MAP_DROPPABLE,
+        MAP_FIXED,
+        MAP_FIXED_NOREPLACE,
+        MAP_GROWSDOWN,
+        MAP_HUGETLB,
+        MAP_LEGACY,
+        MAP_LOCKED,
+        MAP_NONBLOCK,
+        MAP_NORESERVE,
+        MAP_POPULATE,
+        MAP_PRIVATE,
+        MAP_SHARED,
+        MAP_SHARED_VALIDATE,
+        MAP_STACK,
+        MAP_TYPE,
+        PROT_EXEC,
+        PROT_READ,
+        PROT_WRITE,
+        VM_ACCOUNT,
+        VM_DONTDUMP,
+        VM_EXEC,
+        VM_GROWSDOWN,
+        VM_LOCKED,
+        VM_MAYEXEC,
+        VM_MAYREAD,
+        VM_MAYSHARE,
+        VM_MAYWRITE,
+        VM_NOHUGEPAGE,
+        VM_NORESERVE,
+        VM_SHARED,
+        VM_WIPEONFORK,
+        VM_WRITE,
+    )
+    from memtwin.kernel.mapping import fits_left, map_region, unmap_range
+    from memtwin.kernel.mm import ALL_ONES
+    from memtwin.kernel.place import start_gap, unmapped_area
+    from memtwin.kernel.populate import populate
+    from memtwin.kernel.vma import new_vma
+
+
+def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
+    """mmap(2): the address, or -errno. Which error comes first is the kernel's order."""
+    page = mm.page_size - 1
+    if offset & page:
+        return -EINVAL
+    if flags & MAP_ANONYMOUS:
+        file = None
+    elif file is None or (isinstance(file, File) and file.kind == FILE_CLOSED):
+        return -EBADF
+    if flags & MAP_HUGETLB:
+        return -ENOMEM if file is None and length else -EINVAL  # no huge pages are reserved
+    if length == 0:
+        return -EINVAL
+    length = (length + page) & ~page & ALL_ONES
+    if length == 0:
+        return -ENOMEM
+    pgoff = offset >> mm.page_shift
+    if mm.tree.count > mm.max_map_count:
+        return -ENOMEM
+    place = choose_place(mm, address, length, flags, file, pgoff)
+    if place < 0:
+        return place
+    address = place
+    if flags & MAP_LOCKED and mm.memlock_limit == 0:
+        return -EPERM
+    if file is not None and offset > ALL_ONES // 2 - length:
+        return -EOVERFLOW
+    bits = mapping_flags(mm, prot, flags, file)
+    if bits < 0:
+        return bits
+    if not lock_fits(mm, bits, length):
+        return -EAGAIN
+    if unmap_range(mm, address, address + length):
+        return -ENOMEM
+    if bits & VM_MAYSHARE and (file is None or (isinstance(file, File) and file.kind == FILE_ZERO)):
+        pgoff = 0 if file is None else pgoff
+        file = shared_memory(mm.machine, length)
+    elif file is None:
+        pgoff = address >> mm.page_shift
+    map_region(mm, address, address + length, bits, pgoff, file)
+    if bits & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
+        populate(mm, address, address + length, True)
+    return address
+
+
+def choose_place(mm: Mm, address: int, length: int, flags: int, file: Any, pgoff: int) -> int:
+    """Where the mapping goes: MAP_FIXED's place, if it is one, or what unmapped_area finds; -errno."""
+    page = mm.page_size - 1
+    if length > mm.task_size:
+        return -ENOMEM
+    if flags & (MAP_FIXED | MAP_FIXED_NOREPLACE):
+        if address > mm.task_size - length:
+            return -ENOMEM
+        if address & page:
+            return -EINVAL
+    else:
+        address &= ~page
+        if address and address < mm.mmap_min_addr:
+            address = mm.mmap_min_addr
+        return unmapped_area(mm, address, length, file, pgoff, flags & MAP_SHARED != 0)
+    if flags & MAP_FIXED_NOREPLACE:
+        vma = mm.find(address)
+        if vma is not None and vma.start < address + length:
+            return -EEXIST
+    return address
+
+
+def mapping_flags(mm: Mm, prot: int, flags: int, file: Any) -> int:
+    """The new VMA's VM_* bits, or -errno where prot, flags and file do not go together."""
+    bits = (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | mm.def_flags
+    kind = flags & MAP_TYPE
+    if flags & MAP_GROWSDOWN:
+        bits |= VM_GROWSDOWN
+    if flags & MAP_LOCKED:
+        bits |= VM_LOCKED
+    if flags & MAP_STACK and mm.profile.stack_without_huge_pages:
+        bits |= VM_NOHUGEPAGE
+    if file is not None:
+        bits = file_flags(bits, kind, prot, flags, file)
+        if bits < 0:
+            return bits
+    elif kind == MAP_SHARED:
+        if bits & VM_GROWSDOWN:
+            return -EINVAL
+        bits |= VM_SHARED | VM_MAYSHARE
+    elif kind == MAP_DROPPABLE:
+        if flags & MAP_LOCKED or bits & VM_GROWSDOWN:
+            return -EINVAL
+        return -EOPNOTSUPP if mm.profile.release < (6, 11) else bits | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
+    elif kind != MAP_PRIVATE:
+        return -EINVAL
+    if flags & MAP_NORESERVE:
+        bits |= VM_NORESERVE
+    elif bits & (VM_WRITE | VM_SHARED) == VM_WRITE:
+        bits |= VM_ACCOUNT
+    return bits
+
+
+def file_flags(bits: int, kind: int, prot: int, flags: int, file: Any) -> int:
+    """`mapping_flags` for a file: `bits` with what sharing it adds or, where it was opened otherwise, takes away."""
+    opened = isinstance(file, File)
+    if kind == MAP_SHARED_VALIDATE and flags & ~MAP_LEGACY:
+        return -EOPNOTSUPP
+    if kind in (MAP_SHARED, MAP_SHARED_VALIDATE):
+        if opened and prot & PROT_WRITE and not file.writable:
+            return -EACCES
+        bits |= VM_SHARED | VM_MAYSHARE
+        if opened and not file.writable:
+            bits &= ~(VM_MAYWRITE | VM_SHARED)
+    elif kind != MAP_PRIVATE:
+        return -EINVAL
+    if opened and not file.readable:
+        return -EACCES
+    if opened and file.noexec:
+        if bits & VM_EXEC:
+            return -EPERM
+        bits &= ~VM_MAYEXEC
+    if opened and file.kind == FILE_UNMAPPABLE:
+        return -ENODEV
+    return -EINVAL if bits & VM_GROWSDOWN else bits
+
+
+def lock_fits(mm: Mm, flags: int, length: int) -> bool:
+    """Whether `length` bytes more of such a mapping stay within RLIMIT_MEMLOCK (mlock_future_ok)."""
+    return not flags & VM_LOCKED or mm.locked_vm + (length >> mm.page_shift) <= mm.memlock_limit >> mm.page_shift
+
+
+def do_brk(mm: Mm, address: int) -> int:
+    """brk(2) as the kernel has it: the new break, or the old one when it cannot be (no errno)."""
+    if address < mm.brk_start:
+        return mm.brk_end
+    page = mm.page_size - 1
+    old = (mm.brk_end + page) & ~page
+    new = (address + page) & ~page
+    if address > mm.task_size:
+        return mm.brk_end
+    if new == old:
+        mm.brk_end = address
+        return address
+    if address <= mm.brk_end:
+        vma = mm.find(new)
+        if vma is None or vma.start >= old:
+            return mm.brk_end
+        if unmap_range(mm, new, old) == 0:
+            mm.brk_end = address
+        return mm.brk_end
+    if not extend_heap(mm, old, new):
+        return mm.brk_end
+    mm.brk_end = address
+    if mm.def_flags & VM_LOCKED:
+        populate(mm, old, new, True)
+    return address
+
+
+def extend_heap(mm: Mm, start: int, end: int) -> bool:
+    """Anonymous memory at [start, end) for the heap, grown onto the VMA below if it is the heap's; False when refused."""
+    following = mm.tree.find(start)
+    if following is not None and end + mm.page_size > start_gap(mm, following):
+        return False
+    if mm.tree.count > mm.max_map_count or not lock_fits(mm, mm.def_flags, end - start):
+        return False
+    previous = following.previous if following is not None else mm.tree.last
+    flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags
+    pgoff = start >> mm.page_shift
+    if previous is not None and previous.end > mm.brk_start and fits_left(mm, previous, start, flags, pgoff, None, None):
+        mm.set_borders(previous, previous.start, end)
+    else:
+        mm.add(new_vma(start, end, flags, pgoff, None, mm))
+    return True
