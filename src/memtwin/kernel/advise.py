@@ -88,7 +88,7 @@ def do_madvise(mm: Mm, address: int, length: int, advice: int) -> int:
 
 
 def known(advice: int) -> bool:
-    """Whether there is such an advice; those that take memory from the machine (HWPOISON, SOFT_OFFLINE) are left out."""
+    """Whether there is such an advice; HWPOISON and SOFT_OFFLINE, which harm the machine, are left out."""
     return (
         MADV_NORMAL <= advice <= MADV_DONTNEED
         or MADV_FREE <= advice <= MADV_COLLAPSE

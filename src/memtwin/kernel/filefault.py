@@ -32,7 +32,7 @@ if not cython.compiled:
 
 
 def file_fault(mm: Mm, vma: Vma, address: int, access: int) -> int:
-    """No page is mapped at `address`: the file's page, or on a private write a copy of it; SIGBUS past the file's end."""
+    """Map the file's page at `address`, or on a private write a copy of it; SIGBUS past the file's end."""
     inode = vma.inode
     if mm.pages.make_upper(address) == 0:
         return SIGKILL << 8

@@ -100,7 +100,8 @@ class Inode:
         for vma in list(self.vmas):
             begin, end = max(first, vma.pgoff), min(last, vma.pgoff + ((vma.end - vma.start) >> shift))
             if begin < end:
-                vma.space.zap_pages(vma.start + ((begin - vma.pgoff) << shift), vma.start + ((end - vma.pgoff) << shift))
+                base = vma.start - (vma.pgoff << shift)
+                vma.space.zap_pages(base + (begin << shift), base + (end << shift))
 
     def punch(self, first: int, last: int) -> None:
         """Pages [first, last) are zeros again for all who map them (fallocate with FALLOC_FL_PUNCH_HOLE)."""
@@ -126,7 +127,8 @@ class File:
     """An open description of a file (struct file): what stands for a file descriptor in `sys_mmap`.
 
     path: its name in maps. kind: FILE_REGULAR, FILE_ZERO (/dev/zero), FILE_UNMAPPABLE (a directory, a pipe) or
-    FILE_CLOSED, a descriptor that is not open. noexec: its file system forbids PROT_EXEC. Two mappings merge only if they have the same File.
+    FILE_CLOSED, a descriptor that is not open. noexec: its file system forbids PROT_EXEC. Two mappings merge only if
+    they have the same File.
     """
 
     def __init__(

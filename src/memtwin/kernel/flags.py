@@ -67,9 +67,9 @@ PTE_PRESENT, PTE_WRITABLE, PTE_USER, PTE_ACCESSED, PTE_DIRTY = 1, 2, 4, 0x20, 0x
 PTE_HUGE, PTE_NONE, PTE_ZERO, PTE_SWAP, PTE_GUARD = 0x80, 0x100, 0x200, 0x400, 0x800
 PTE_MAPPED = PTE_PRESENT | PTE_NONE
 
-# An entry that leads to a lower table holds its PFN, P, W, U, A (TABLE_BITS) and, in the table above the last, HUGE_TABLE
-# if its 512 pages (2**bits) are mapped as one huge page: Linux keeps such a table aside for the day it is split; here it
-# is filled with the pages' own entries all along.
+# An entry that leads to a lower table holds its PFN, P, W, U, A (TABLE_BITS) and, in the table above the last,
+# HUGE_TABLE if all pages of that lower table are mapped as one huge page: Linux keeps such a table aside for the day it
+# is split; here it is filled with the pages' own entries all along.
 TABLE_BITS, HUGE_TABLE = 0x27, 0x800
 
 # The permission byte of a page (memory.py has bits 0 and 1):

@@ -12,11 +12,20 @@ from memtwin.kernel.vma import Vma
 if not cython.compiled:
     from memtwin.hostmem import load64, store64
     from memtwin.kernel.anon import prepare_anon
-    from memtwin.kernel.flags import EINVAL, ENOMEM, PTE_GUARD, VM_DONTEXPAND, VM_IO, VM_LOCKED, VM_MAYBE_GUARD, VM_PFNMAP
+    from memtwin.kernel.flags import (
+        EINVAL,
+        ENOMEM,
+        PTE_GUARD,
+        VM_DONTEXPAND,
+        VM_IO,
+        VM_LOCKED,
+        VM_MAYBE_GUARD,
+        VM_PFNMAP,
+    )
 
 
 def install_guards(mm: Mm, vma: Vma, start: int, end: int) -> int:
-    """MADV_GUARD_INSTALL: what is mapped goes, markers come; 0 or -errno. Marks the VMA, so that fork copies its tables."""
+    """MADV_GUARD_INSTALL: what is mapped goes, markers come; 0 or -errno. Fork will copy the VMA's tables."""
     if vma.flags & (VM_LOCKED | VM_IO | VM_PFNMAP | VM_DONTEXPAND):
         return -EINVAL
     if mm.profile.marks_guards:

@@ -22,7 +22,20 @@ from memtwin.kernel.vma import Vma, VmaTree
 from memtwin.memory import Memory
 
 if not cython.compiled:
-    from memtwin.hostmem import copy, discard, fill, load8, load16, load32, load64, release, reserve, store8, store32, store64
+    from memtwin.hostmem import (
+        copy,
+        discard,
+        fill,
+        load8,
+        load16,
+        load32,
+        load64,
+        release,
+        reserve,
+        store8,
+        store32,
+        store64,
+    )
     from memtwin.kernel.flags import (
         BYTES,
         FRAME_ANON,
@@ -384,9 +397,7 @@ class Mm(Memory):
 
     def owns(self, address: int) -> bool:
         """`owned`; the first page that has a permission in a piece of the window makes it its fold's."""
-        return self.owned(address) or self.settle(
-            self.folds + 4 * ((address & self.mask) >> self.chunk_shift), address
-        )
+        return self.owned(address) or self.settle(self.folds + 4 * ((address & self.mask) >> self.chunk_shift), address)
 
     def settle(self, at: int, address: int) -> bool:
         """A piece of the window is nobody's, and becomes the address's; or another's, and becomes nobody's for ever."""

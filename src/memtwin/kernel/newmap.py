@@ -222,7 +222,7 @@ def do_brk(mm: Mm, address: int) -> int:
 
 
 def extend_heap(mm: Mm, start: int, end: int) -> bool:
-    """Anonymous memory at [start, end) for the heap, grown onto the VMA below if it is the heap's; False when refused."""
+    """Memory at [start, end) for the heap, grown onto the VMA below if it is the heap's; False when refused."""
     following = mm.tree.find(start)
     if following is not None and end + mm.page_size > start_gap(mm, following):
         return False
@@ -231,7 +231,8 @@ def extend_heap(mm: Mm, start: int, end: int) -> bool:
     previous = following.previous if following is not None else mm.tree.last
     flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags
     pgoff = start >> mm.page_shift
-    if previous is not None and previous.end > mm.brk_start and fits_left(mm, previous, start, flags, pgoff, None, None):
+    below = previous is not None and previous.end > mm.brk_start
+    if below and fits_left(mm, previous, start, flags, pgoff, None, None):
         mm.set_borders(previous, previous.start, end)
     else:
         mm.add(new_vma(start, end, flags, pgoff, None, mm))

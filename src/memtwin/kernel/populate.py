@@ -36,7 +36,7 @@ if not cython.compiled:
 
 
 def populate(mm: Mm, start: int, end: int, ignore_errors: bool) -> int:
-    """Bring in what the mappings of [start, end) allow; 0, or the first error unless they are ignored (__mm_populate)."""
+    """Bring in what the mappings of [start, end) allow; 0, or the first error if none is ignored (__mm_populate)."""
     while start < end:
         vma = mm.find(start)
         if vma is None or vma.start >= end:
@@ -53,7 +53,10 @@ def populate(mm: Mm, start: int, end: int, ignore_errors: bool) -> int:
 
 
 def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> int:
-    """Bring in the pages of a part of one VMA, those that may be written privately by a write; 0 or -errno. Nothing for VM_LOCKONFAULT."""
+    """Bring in the pages of a part of one VMA, those that may be written privately by a write; 0 or -errno.
+
+    Nothing for VM_LOCKONFAULT.
+    """
     if vma.flags & VM_LOCKONFAULT:
         return 0
     if not vma.flags & VM_ACCESS:
@@ -78,8 +81,10 @@ def fault_in(mm: Mm, vma: Vma, start: int, end: int, access: int) -> int:
 
 
 def advise_populate(mm: Mm, start: int, end: int, access: int) -> int:
-    """MADV_POPULATE_READ and _WRITE: 0; -EINVAL where the mapping does not allow it, -EFAULT where it would be a signal,
-    -ENOMEM where nothing is mapped. What lies before stays brought in."""
+    """MADV_POPULATE_READ and _WRITE: 0 or -errno, what lies before the error being brought in.
+
+    -EINVAL where the mapping does not allow it, -EFAULT where it would be a signal, -ENOMEM where nothing is mapped.
+    """
     needed = VM_WRITE if access == WRITE else VM_READ
     while start < end:
         vma = mm.find(start)

@@ -60,9 +60,7 @@ def do_mremap(mm: Mm, address: int, old_length: int, new_length: int, flags: int
     return result
 
 
-def check_arguments(
-    mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int
-) -> int:
+def check_arguments(mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int) -> int:
     """-EINVAL for arguments that are wrong whatever is mapped, -ENOMEM near the limit of mappings; else 0."""
     page = mm.page_size - 1
     if flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP) or address & page:
@@ -224,7 +222,7 @@ def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, n
 
 
 def leave_behind(mm: Mm, vma: Vma, moved: Vma, start: int, end: int) -> None:
-    """MREMAP_DONTUNMAP: the old mapping stays, unlocked and, if all of it has moved, as if it had never been touched.
+    """MREMAP_DONTUNMAP: the old mapping stays, unlocked, and if all of it has moved, as if never touched.
 
     Its pages go on counting as locked, as in Linux 6.18 (dontunmap_complete).
     """

@@ -17,9 +17,9 @@ from memtwin.kernel.vma import Vma
 
 # VmFlags' codes, by bit of vm_flags (show_smap_vma_flags)
 FLAG_CODES = {
-    0: "rd", 1: "wr", 2: "ex", 3: "sh", 4: "mr", 5: "mw", 6: "me", 7: "ms", 8: "gd", 10: "pf", 11: "gu", 13: "lo", 14: "io",
-    15: "sr", 16: "rr", 17: "dc", 18: "de", 19: "lf", 20: "ac", 21: "nr", 22: "ht", 23: "sf", 25: "wf", 26: "dd",
-    28: "mm", 29: "hg", 30: "nh", 31: "mg",
+    0: "rd", 1: "wr", 2: "ex", 3: "sh", 4: "mr", 5: "mw", 6: "me", 7: "ms", 8: "gd", 10: "pf", 11: "gu", 13: "lo",
+    14: "io", 15: "sr", 16: "rr", 17: "dc", 18: "de", 19: "lf", 20: "ac", 21: "nr", 22: "ht", 23: "sf", 25: "wf",
+    26: "dd", 28: "mm", 29: "hg", 30: "nh", 31: "mg",
 }  # fmt: skip
 _PSS_SHIFT = 12
 _FILE, _SHMEM = 0, 1

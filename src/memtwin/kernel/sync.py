@@ -34,7 +34,7 @@ if not cython.compiled:
 def do_msync(mm: Mm, address: int, length: int, flags: int) -> int:
     """msync(2): 0 or -errno; MS_SYNC writes dirty pages of shared files back, holes are -ENOMEM at the end."""
     page = mm.page_size - 1
-    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or address & page or flags & (MS_ASYNC | MS_SYNC) == MS_ASYNC | MS_SYNC:
+    if flags & ~(MS_ASYNC | MS_INVALIDATE | MS_SYNC) or address & page or (flags & MS_ASYNC and flags & MS_SYNC):
         return -EINVAL
     end = (address + ((length + page) & ~page)) & ALL_ONES
     if end < address:

@@ -56,8 +56,9 @@ class Vma:
 
     flags: VM_* bits. pgoff: the first page's index in `file`, or for anonymous memory what start >> page_shift was at
     birth; two VMAs merge only when it runs on. inode: whose pages these are, or None. anonymous: no file, or /dev/zero
-    privately (vma_is_anonymous); without inode and not anonymous: a file of which only the name is known. anon: the AnonVma for pages that are born here, from the first write
-    fault on; chain: all that pages in here may belong to, youngest first. label: what /proc/PID/maps shows, or None.
+    privately (vma_is_anonymous); without inode and not anonymous: a file of which only the name is known. anon: the
+    AnonVma for pages that are born here, from the first write fault on; chain: all that pages in here may belong to,
+    youngest first. label: what /proc/PID/maps shows, or None.
     """
 
     start: int

@@ -13,12 +13,12 @@ from memtwin.kernel.check import validate_machine
 from memtwin.kernel.files import File
 from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO, VM_MAYSHARE
 from memtwin.kernel.machine import Machine
+from memtwin.kernel.procfs import file_place, vma_name
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
 from memtwin.verify.host import Start
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation, Pages, observe
-from memtwin.kernel.procfs import file_place, vma_name
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
 from memtwin.verify.scene import FILE_CONTENT, MEMFD_BYTES
 
@@ -231,6 +231,7 @@ def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) 
 _CALLS = ("munmap", "mprotect", "mremap", "brk", "madvise", "mlock", "mlock2", "munlock", "msync")
 _PLAY: dict[str, _Player] = {
     **{name: _call(name) for name in _CALLS},
-    "mmap": _mmap, "mincore": _mincore, "touch_read": _touch_read, "touch_write": _touch_write, "load": _load, "store": _store,
+    "mmap": _mmap, "mincore": _mincore, "touch_read": _touch_read, "touch_write": _touch_write,
+    "load": _load, "store": _store,
     "fork": _fork, "exit": _exit, "nothing": _nothing,
 }  # fmt: skip
