@@ -57,6 +57,8 @@ def test_mremap_moves_bytes_without_faults(space: AddressSpace) -> None:
     assert space.min_flt == 2
     with pytest.raises(SegmentationFault):
         space.read(at, 1)
+    assert space.sys_mmap(at, 4 * PAGE, 3, ANON | 0x10, None, 0) == at
+    assert space.read(at, 5) == bytes(5)
 
 
 def test_an_access_that_the_mapping_forbids_stops(space: AddressSpace) -> None:

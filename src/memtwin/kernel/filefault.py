@@ -63,7 +63,7 @@ def obtain(mm: Mm, vma: Vma, index: int) -> int:
     (do_sync_mmap_readahead).
     """
     inode = vma.inode
-    pfn = inode.find(index)
+    pfn = int(inode.find(index))
     if pfn:
         return pfn
     if not inode.in_memory:
@@ -72,7 +72,7 @@ def obtain(mm: Mm, vma: Vma, index: int) -> int:
         for page in range(first, first + READ_AROUND):
             if page != index and page < inode.limit() and not inode.find(page):
                 inode.bring(page)
-    return inode.bring(index)
+    return int(inode.bring(index))
 
 
 def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:

@@ -19,7 +19,7 @@ if not cython.compiled:
     from memtwin.hostmem import store16, store32, store64
     from memtwin.kernel.flags import FILE_ZERO, FRAME_FILE, FRAME_MEMORY, NO_FRAME
 
-ALL_PAGES = 1 << 51
+ALL_PAGES = 1 << 46
 
 
 class Inode:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport int64_t, uint64_t
-from memtwin.hostmem cimport load8, load64, store8, store64
+from memtwin.hostmem cimport fill, load8, load64, store8, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mm cimport Mm
 

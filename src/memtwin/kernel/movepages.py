@@ -9,7 +9,7 @@ import cython
 from memtwin.kernel.mm import Mm
 
 if not cython.compiled:
-    from memtwin.hostmem import load8, load64, store8, store64
+    from memtwin.hostmem import fill, load8, load64, store8, store64
     from memtwin.kernel.flags import BYTES, PTE_MAPPED, PTE_ZERO
 
 
@@ -70,5 +70,9 @@ def move_bytes(mm: Mm, pte: int, address: int, to: int) -> None:
     """What else has to follow an entry that moves: bytes that lie in the window, and the permission."""
     if pte & PTE_MAPPED and not pte & PTE_ZERO:
         mm.move_bytes(pte >> mm.page_shift, address, to)
-    store8(mm.slot(address), load8(mm.slot(address)) & BYTES)
+    slot = mm.slot(address)
+    if mm.owned(address):
+        if load8(slot) & BYTES:
+            fill(mm.window + (address & mm.mask), 0, mm.page_size)
+        store8(slot, 0)
     mm.grant(to, pte)

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import cython
 
 from memtwin.kernel.mm import Mm
@@ -50,6 +52,7 @@ def do_mremap(mm: Mm, address: int, old_length: int, new_length: int, flags: int
     error = check_vma(mm, vma, address, old_length, new_length, flags)
     if error:
         return error
+    assert vma is not None
     locked = vma.flags & VM_LOCKED
     if flags & (MREMAP_FIXED | MREMAP_DONTUNMAP):
         result = move_to(mm, address, old_length, new_length, flags, new_address)
@@ -111,7 +114,7 @@ def move_all(mm: Mm, start: int, end: int, new_address: int, flags: int) -> int:
     return result
 
 
-def check_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, flags: int) -> int:
+def check_vma(mm: Mm, vma: Any, address: int, old_length: int, new_length: int, flags: int) -> int:
     """Whether the mapping at `address` (None: there is none) may be moved or grown so; 0 or -errno (check_prep_vma)."""
     if vma is None:
         return -EFAULT
@@ -132,7 +135,7 @@ def check_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, 
     return 0
 
 
-def resize(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, flags: int) -> int:
+def resize(mm: Mm, vma: Any, address: int, old_length: int, new_length: int, flags: int) -> int:
     """Shrink or grow where it is, or with MREMAP_MAYMOVE elsewhere (mremap_at)."""
     if new_length == old_length:
         return address
