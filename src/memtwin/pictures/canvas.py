@@ -27,7 +27,8 @@ class Canvas:
         self._drawing.append_css(css())
         self._drawing.append(drawsvg.Raw(f'<title id="{name}-title">{escape(title)}</title>'))
         self._drawing.append(drawsvg.Raw(f'<desc id="{name}-desc">{escape(description or title)}</desc>'))
-        self._drawing.append(drawsvg.Rectangle(0, 0, width, height, class_="mt-paper"))
+        self._parts: list[str] = []  # elements as text: as objects of the library they took most of the time
+        self._parts.append(f'<rect width="{width:g}" height="{height:g}" class="mt-paper"/>')
         self.say(8, 18, title, size=14, weight="600")
 
     def box(
@@ -36,12 +37,10 @@ class Canvas:
     ) -> None:  # fmt: skip
         """A rectangle of a kind of palette.FILLS; hover: its tooltip; key: what a page may ask `explain` about."""
         classes = f"mt-box mt-{kind}" + (" mt-changed" if changed else "")
-        box = drawsvg.Rectangle(x, y, max(width, 0.5), max(height, 0.5), class_=classes, rx=2)
-        if key:
-            box.args["data-key"] = escape(key)
-        if hover:
-            box.append_title(clean(hover))
-        self._drawing.append(box)
+        place = f'x="{x:g}" y="{y:g}" width="{max(width, 0.5):g}" height="{max(height, 0.5):g}"'
+        asked = f' data-key="{escape(key)}"' if key else ""
+        inside = f"<title>{escape(hover)}</title>" if hover else ""
+        self._parts.append(f'<rect {place} rx="2" class="{classes}"{asked}>{inside}</rect>')
 
     def say(
         self, x: float, y: float, text: str, size: float = 11, anchor: str = "start", faint: bool = False,
@@ -49,9 +48,8 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Words with their baseline at y."""
         classes = ("mt-faint" if faint else "mt-say") + (" mt-mono" if mono else "")
-        self._drawing.append(
-            drawsvg.Text(clean(text), size, x, y, text_anchor=anchor, class_=classes, font_weight=weight)
-        )
+        look = f'font-size="{size:g}" font-weight="{weight}" text-anchor="{anchor}" class="{classes}"'
+        self._parts.append(f'<text x="{x:g}" y="{y:g}" {look}>{escape(text)}</text>')
 
     def fit(
         self, x: float, y: float, width: float, text: str, size: float = 10, mono: bool = False, weight: str = "400"
@@ -62,21 +60,22 @@ class Canvas:
 
     def line(self, x1: float, y1: float, x2: float, y2: float, faint: bool = False) -> None:
         """A thin line; a faint one is dotted."""
-        self._drawing.append(drawsvg.Line(x1, y1, x2, y2, class_="mt-line mt-dotted" if faint else "mt-line"))
+        classes = "mt-line mt-dotted" if faint else "mt-line"
+        self._parts.append(f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" class="{classes}"/>')
 
     def arrow(self, x1: float, y1: float, x2: float, y2: float, bend: float = 0) -> None:
         """An arrow; `bend` lifts its middle by that many pixels."""
-        path = drawsvg.Path(class_="mt-arrow")
-        path.M(x1, y1).Q((x1 + x2) / 2, (y1 + y2) / 2 - 2 * bend, x2, y2)
-        self._drawing.append(path)
-        self._tip(x2, y2, (x1 + x2) / 2, (y1 + y2) / 2 - 2 * bend)
+        middle = (x1 + x2) / 2, (y1 + y2) / 2 - 2 * bend
+        way = f"M{x1:g},{y1:g} Q{middle[0]:g},{middle[1]:g},{x2:g},{y2:g}"
+        self._parts.append(f'<path d="{way}" class="mt-arrow"/>')
+        self._tip(x2, y2, *middle)
 
     def _tip(self, x: float, y: float, from_x: float, from_y: float) -> None:
         length = ((x - from_x) ** 2 + (y - from_y) ** 2) ** 0.5 or 1
         dx, dy = (x - from_x) / length * 7, (y - from_y) / length * 7
-        tip = drawsvg.Lines(x, y, x - dx - dy / 2, y - dy + dx / 2, x - dx + dy / 2, y - dy - dx / 2, close=True,
-                            class_="mt-tip")  # fmt: skip
-        self._drawing.append(tip)
+        corners = ((x, y), (x - dx - dy / 2, y - dy + dx / 2), (x - dx + dy / 2, y - dy - dx / 2))
+        points = " ".join(f"{at:g},{high:g}" for at, high in corners)
+        self._parts.append(f'<polygon points="{points}" class="mt-tip"/>')
 
     def legend(self, x: float, y: float, kinds: dict[str, str]) -> None:
         """A row of samples: kind -> its name."""
@@ -91,6 +90,8 @@ class Canvas:
 
     def svg(self) -> str:
         """The picture as text that can stand in an HTML page or, with its namespace, in a file."""
+        self._drawing.append(drawsvg.Raw("".join(self._parts)))
+        self._parts.clear()
         return str(self._drawing.as_svg(header=""))
 
 
@@ -109,14 +110,13 @@ def _width(letter: str) -> float:
     return 0.85 if letter in "mwMW@%" else 0.68 if letter.isupper() else 0.58
 
 
-def clean(text: str) -> str:
-    """Text that XML can hold: control characters become a replacement sign. The drawing library escapes its texts."""
-    return "".join(letter if letter >= " " else "\ufffd" for letter in text)
+_PLAIN: dict[int, str | int | None] = dict.fromkeys((*range(32), 0xFFFE, 0xFFFF), "\ufffd")
+_ESCAPED = {**_PLAIN, **str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})}
 
 
 def escape(text: str) -> str:
-    """Text for the places that the drawing library does not escape: raw elements and attributes."""
-    return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")
+    """Text as it stands in elements and attributes; what XML cannot hold becomes a replacement sign."""
+    return text.translate(_ESCAPED)
 
 
 def hex_short(address: int) -> str:
