@@ -110,8 +110,8 @@ def _width(letter: str) -> float:
     return 0.85 if letter in "mwMW@%" else 0.68 if letter.isupper() else 0.58
 
 
-_PLAIN: dict[int, str | int | None] = dict.fromkeys((*range(32), 0xFFFE, 0xFFFF), "\ufffd")
-_ESCAPED = {**_PLAIN, **str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;"})}
+_ESCAPED: dict[int, str] = dict.fromkeys((*range(32), 0xFFFE, 0xFFFF), "\ufffd")
+_ESCAPED |= {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", ord('"'): "&quot;"}
 
 
 def escape(text: str) -> str:
