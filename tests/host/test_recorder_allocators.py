@@ -113,6 +113,16 @@ int main(void) { puts("hello"); return 7; }
     assert image.header["status"] == OTHER_MALLOC and image.texts["malloc_path"] == program
 
 
+def test_a_program_that_takes_mallocs_address(tmp_path: Path) -> None:
+    """Not position-independent: the address of malloc lies in the program, which does not define it (Debian's python3)."""
+    text = '#include <stdio.h>\n#include <stdlib.h>\nvoid *(*get)(size_t) = malloc;\nvoid (*give)(void *) = free;\n' \
+        'int main(void) { for (int i = 0; i < 50; i++) give(get(333)); printf("%d\\n", (long)get < 0x1000000); }\n'  # fmt: skip
+    program = build(tmp_path, text, "-no-pie")
+    assert run([program])[1] == b"1\n"
+    (image,) = watch(tmp_path / "raw", program)
+    assert [event.fields[0] for event in image.events if event.op == "MALLOC"].count(333) == 50
+
+
 def test_a_static_program(tmp_path: Path) -> None:
     assert watch(tmp_path / "raw", build(tmp_path, WORK, "-static", "-pthread")) == []
 

@@ -104,6 +104,17 @@ static const char *home(const void *function)
 }
 
 /*
+ * Does this function have its body there? A program that is not position-independent and takes malloc's address has an
+ * entry of its procedure linkage table for it, which is malloc's address everywhere then: a symbol that is not defined.
+ */
+static int is_defined(const void *function)
+{
+    Dl_info info;
+    const ElfW(Sym) *symbol = NULL;
+    return dladdr1(function, &info, (void **)&symbol, RTLD_DL_SYMENT) && symbol && symbol->st_shndx != SHN_UNDEF;
+}
+
+/*
  * Whom does the program's malloc belong to: the one in front of all, and the one behind us? tcmalloc and mimalloc also
  * bring a __libc_malloc of their own, so libc is known by a function that no allocator replaces.
  */
@@ -119,7 +130,7 @@ static void find_malloc(void)
         copy_text(libc_path, sizeof libc_path, info.dli_fname);
         read_build_id(libc);
     }
-    if (front != ours)
+    if (front != ours && is_defined(front))
         other = front;
     for (int i = 0; i < 3 && !other; i++)
         if (home(behind[i]) != libc)
