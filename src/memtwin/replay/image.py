@@ -86,21 +86,6 @@ class ImageReplay:
         self._due: list[Due] = list(self._plan(samples, forks or {}))
         heapq.heapify(self._due)
         self._slack = imprecision(image.header.cpus, image.header.page_size)
-        self._handlers: dict[int, Callable[[Columns, int], None]] = {
-            Op.MALLOC_TRIM: self._trim,
-            Op.MALLOPT: self._mallopt,
-            Op.MMAP: self._mmap,
-            Op.MUNMAP: self._munmap,
-            Op.MREMAP: self._mremap,
-            Op.MADVISE: self._madvise,
-            Op.BRK: self._brk,
-            Op.SBRK: self._sbrk,
-            Op.THREAD_CREATE: self._thread_create,
-            Op.THREAD_START: self._thread_start,
-            Op.THREAD_EXIT: self._thread_exit,
-            Op.MAPS: self._maps,
-            Op.LOST: self._lost,
-        }
 
     def _plan(self, samples: list[Sample], forks: dict[int, Callable[[], None]]) -> Iterator[Due]:
         """What is to be done between events."""
@@ -124,6 +109,7 @@ class ImageReplay:
             if self.abort or self.played >= self.until:
                 break
         self._act(self.until)
+        self._due.clear()  # what was planned refers to this replay and so to its twin, which is large
 
     def _batch(self, columns: Columns) -> None:
         player = self.twin.player
@@ -196,11 +182,11 @@ class ImageReplay:
         name = PROGRAM_CALLS.get(op)  # type: ignore[call-overload]
         if name:
             self.program_calls[name] += 1
-        handler = self._handlers.get(op)
+        handler = _HANDLERS.get(op)
         if handler is None:
             return
         before = Counter(self.twin.space.call_counts)
-        handler(columns, row)
+        handler(self, columns, row)
         if name or op == Op.MAPS:
             self.twin.hidden.update(Counter(self.twin.space.call_counts) - before)
 
@@ -267,3 +253,20 @@ class ImageReplay:
 def _signed(value: int) -> int:
     """A 32-bit number as C's int."""
     return value - 2**32 if value >> 31 else value
+
+
+_HANDLERS: dict[int, Callable[[ImageReplay, Columns, int], None]] = {
+    Op.MALLOC_TRIM: ImageReplay._trim,
+    Op.MALLOPT: ImageReplay._mallopt,
+    Op.MMAP: ImageReplay._mmap,
+    Op.MUNMAP: ImageReplay._munmap,
+    Op.MREMAP: ImageReplay._mremap,
+    Op.MADVISE: ImageReplay._madvise,
+    Op.BRK: ImageReplay._brk,
+    Op.SBRK: ImageReplay._sbrk,
+    Op.THREAD_CREATE: ImageReplay._thread_create,
+    Op.THREAD_START: ImageReplay._thread_start,
+    Op.THREAD_EXIT: ImageReplay._thread_exit,
+    Op.MAPS: ImageReplay._maps,
+    Op.LOST: ImageReplay._lost,
+}

@@ -208,9 +208,9 @@ class _Work:
             result.notes.append(f"the twin stopped before the end: {work.abort}")
 
     def _take_peak(self) -> None:
-        """The ledger at the peak: that of the end if that is one, else of a second pass up to it."""
+        """The ledger at the peak: that of the end if it was reached only there, else of a second pass up to it."""
         result = self.result
-        if result.final and result.final.rss_bytes >= result.peak_rss_bytes:
+        if result.final and result.peak_event >= result.final.event - 1:
             result.peak = result.final
         else:
             result.peak = self._ledger_at(result.peak_event)
