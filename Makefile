@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test lab-browser verify-kernel verify-layout check docs bench clean libcs
+.PHONY: help demo install test agreement lab-browser verify-kernel verify-layout check docs bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -22,7 +22,10 @@ $(VENV)/installed: $(VENV)/ready $(SOURCES)
 	@touch $@
 
 demo: install ## record, replay and explain a program that fragments its heap
-	@echo "demo: not there yet"; false
+	@mkdir -p build
+	@$${CC:-cc} -O2 -o build/fragment examples/fragment.c
+	$(VENV)/bin/memtwin run -o build/demo-trace -- build/fragment
+	$(VENV)/bin/memtwin replay build/demo-trace --set mmap_threshold=128KiB
 
 $(VENV)/%-ready: pyproject.toml $(VENV)/ready  # what a group of pyproject.toml names
 	@$(PY) -m pip install --quiet --disable-pip-version-check --group $*
@@ -38,6 +41,12 @@ lab-browser: install $(VENV)/test-ready ## every lesson in both languages in a r
 
 libcs: install ## fetch the C libraries of other releases that the twin is checked against
 	$(PY) -m memtwin.host.libcs
+
+agreement: install ## record real programs and replay them: every address must be the one that the program got
+	$(PY) -m tests.agreement
+
+bench: install ## ours beside the peer, in one run
+	@for one in benchmarks/*.py; do echo "== $$one"; $(PY) $$one || exit 1; done
 
 verify-kernel: install ## a million random operations on the twin and on the real kernel, compared
 	$(VENV)/bin/memtwin verify kernel --ops 1000000

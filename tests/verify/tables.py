@@ -113,7 +113,13 @@ def _around() -> list[Row]:
         for kind, flags in (("private", 0x12), ("shared", 0x11)):
             script = f"0 mmap {start:#x} {length:#x} 1 {flags:#x} file {first * PAGE:#x}\n"
             read = min(page, 40 - first)
-            rows.append(Row(f"{kind}: page {read} of a mapping of {first}… at {base}", f"{script}0 load {start + read * PAGE:#x} 1 1", OK))
+            rows.append(
+                Row(
+                    f"{kind}: page {read} of a mapping of {first}… at {base}",
+                    f"{script}0 load {start + read * PAGE:#x} 1 1",
+                    OK,
+                )
+            )
     cut = f"0 mmap {AT:#x} 0x29000 1 0x12 file 0x0\n0 mprotect {AT + 20 * PAGE:#x} 0x2000 0\n0 load {AT + 18 * PAGE:#x} 1 1"
     rows.append(Row("the window ends where the mapping was split", cut, OK))
     write = f"0 mmap {AT:#x} 0x29000 3 0x12 file 0x0\n0 store {AT + 3 * PAGE:#x} 1 1 7\n0 load {AT + 5 * PAGE:#x} 1 1"

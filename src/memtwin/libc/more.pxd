@@ -14,3 +14,4 @@ cdef uint64_t fallback_size(State s, uint64_t av, uint64_t nb, uint64_t size, ui
 cdef void start_new_top(State s, uint64_t av, uint64_t brk, uint64_t end, uint64_t size, uint64_t old_top,
                         uint64_t old_size) noexcept
 cdef uint64_t cut_top(State s, uint64_t av, uint64_t nb) noexcept
+cdef void fence_old_top(State s, uint64_t av, uint64_t old_top, uint64_t old_size) noexcept

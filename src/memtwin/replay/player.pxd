@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from memtwin.hostmem cimport load8, load32, load64, store64
 from memtwin.kernel.addrspace cimport AddressSpace
@@ -21,6 +22,7 @@ cdef enum:
     OP_REALLOCARRAY = 10
     NOTHING = 1
 
+@cython.final
 cdef class Player:
     cdef readonly Malloc malloc
     cdef readonly AddressSpace space

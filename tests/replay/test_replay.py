@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Whole replays of real programs: exact, accounted for to the byte, and different under other settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.replay.conftest import ROOT, Recorder
+
+from memtwin.replay.replay import replay
+from memtwin.replay.result import Ledger, ProcessResult
+from memtwin.replay.twin import Options
+from memtwin.trace.reader import Columns, ProcessImage, Trace
+from memtwin.trace.schema import Op
+from memtwin.units import KIB, MIB
+
+
+@pytest.fixture
+def fragment(recorded: Recorder, programs: Path) -> Trace:
+    return recorded(programs / "fragment")
+
+
+def only(trace: Trace, options: Options = Options()) -> ProcessResult:  # noqa: B008
+    return replay(trace, options).processes[0]
+
+
+def test_the_example_is_exact_and_every_byte_is_accounted_for(fragment: Trace) -> None:
+    result = only(fragment)
+    assert result.agreement == 1.0
+    assert result.exact
+    assert result.first_mismatch is None
+    for ledger, rss in ((result.peak, result.peak_rss_bytes), (result.final, result.final_rss_bytes)):
+        assert ledger
+        assert sum(ledger.lines.values()) == ledger.rss_bytes == rss
+        assert abs(ledger.lines["unexplained"]) < MIB
+    assert result.peak
+    assert result.final
+    assert result.peak.lines["live"] > 100 * MIB > MIB > result.final.lines["live"]
+    assert result.final.lines["free"] > 100 * MIB
+    assert result.final.pin
+    assert result.final.pin.resident_bytes > 100 * MIB
+    assert max(point["rss_bytes"] for point in result.time_line) == result.peak_rss_bytes
+    error = result.heap_error()["end"]
+    assert error is not None
+    assert abs(error) < 0.02
+
+
+def test_what_would_have_been(fragment: Trace) -> None:
+    real = replay(fragment)
+    what_if = replay(fragment, Options({"mmap_threshold": 128 * KIB}), real)
+    before, after = real.processes[0], what_if.processes[0]
+    assert after.final_rss_bytes < before.final_rss_bytes / 4
+    assert after.system_calls["munmap"] >= 600
+    assert after.equal < after.compared
+    assert isinstance(before.final, Ledger)
+    assert isinstance(after.final, Ledger)
+    assert sum(after.final.lines.values()) == after.final_rss_bytes
+    same = [line for line in ("text", "files", "stacks", "other", "recorder") if line in before.final.lines]
+    assert {line: after.final.lines[line] for line in same} == {line: before.final.lines[line] for line in same}
+
+
+# name, the value the program ran under, the default, and what runs
+KNOBS = [
+    ("mmap_threshold", 8192, 131072, "crowd 1"),
+    ("trim_threshold", 8192, 131072, "crowd 1"),
+    ("top_pad", 4096, 131072, "crowd 1"),
+    ("mmap_max", 0, 65536, "crowd 1"),
+    ("mxfast", 32, 128, "crowd 1"),
+    ("tcache_count", 1, 7, "crowd 1"),
+    ("tcache_max", 256, 1032, "crowd 1"),
+    ("tcache_unsorted_limit", 1, 0, "crowd 1"),
+    ("arena_max", 1, 0, "crowd 4"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "default", "work"), KNOBS)
+def test_a_knob_is_heeded(name: str, value: int, default: int, work: str, recorded: Recorder, programs: Path) -> None:
+    """Under the knob the replay is exact; a replay that ignores it is not."""
+    command = (programs / "threads", *work.split(), "6000")
+    trace = recorded(*command, GLIBC_TUNABLES=f"glibc.malloc.{name}={value}")
+    assert only(trace).exact
+    ignored = only(trace, Options({name: default}))
+    assert ignored.equal < ignored.compared
+
+
+def test_a_lost_event_is_told_and_the_replay_goes_on(fragment: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = only(fragment)
+    drop_an_event(fragment.processes[0], 5_000, monkeypatch)
+    result = only(fragment)
+    assert not result.exact
+    assert result.lost == 1
+    assert 0 < result.equal < result.compared
+    assert not result.abort
+    assert whole.final
+    assert result.final
+    assert abs(result.final.live_requested_bytes - whole.final.live_requested_bytes) < 4 * KIB
+    assert sum(result.final.lines.values()) == result.final_rss_bytes
+
+
+def drop_an_event(image: ProcessImage, after: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the first malloc from row `after` on a lost event."""
+    batches = ProcessImage.batches
+
+    def damaged(self: ProcessImage, *arguments: Any) -> Iterator[Columns]:
+        for columns in batches(self, *arguments):
+            op, argument = columns.op.copy(), columns.argument.copy()
+            if columns.start == 0:
+                row = after + int(np.argmax(op[after:] == Op.MALLOC))
+                op[row], argument[row] = Op.LOST, 1
+            yield dataclasses.replace(columns, op=op, argument=argument)
+
+    monkeypatch.setattr(ProcessImage, "batches", damaged)
+    monkeypatch.setitem(image.__dict__, "header", dataclasses.replace(image.header, lost=1))
+
+
+def test_a_difference_is_described(fragment: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    header = fragment.processes[0].header
+    wrong = dataclasses.replace(header, environment={"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2"})
+    monkeypatch.setitem(fragment.processes[0].__dict__, "header", wrong)
+    found = only(fragment).first_mismatch
+    assert found
+    assert found.recorded != found.twin
+    assert f"{found.event} thread" in found.operation
+    assert len(found.last_events) == 10
+    assert any(line.startswith("arena") for line in found.state)
+    assert any(line.startswith("tcache") for line in found.state)
+
+
+def test_uncompiled_it_finds_the_same(recorded: Recorder, programs: Path) -> None:
+    trace = recorded(programs / "threads", "fork", "2", "100")
+    compiled = [one.to_json() for one in replay(trace).processes]
+    code = (
+        "import json, sys; from memtwin.trace.reader import open_trace; from memtwin.replay.replay import replay;"
+        "print(json.dumps([one.to_json() for one in replay(open_trace(sys.argv[1])).processes]))"
+    )
+    run = [sys.executable, "-c", code, str(trace.directory)]
+    done = subprocess.run(run, check=True, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT / "src")})
+    plain = json.loads(done.stdout)
+    for one in (*compiled, *plain):
+        del one["seconds"], one["events_per_second"]
+    assert plain == json.loads(json.dumps(compiled))
+    assert all(one["exact"] for one in plain)
