@@ -6,7 +6,16 @@ from __future__ import annotations
 import pytest
 
 from memtwin.errors import UserError
+from memtwin.lab.lessons import lessons
 from memtwin.verify.script import _Keys, verify_script
+
+
+@pytest.mark.parametrize("row", lessons())
+def test_a_lesson_agrees_with_the_real_machine(row: str) -> None:
+    report = verify_script(lessons()[row].script)
+    assert report.lines
+    assert [line for line in report.lines if line.differs] == []
+    assert report.maps_differ == ()
 
 
 def test_signals_and_messages_are_compared() -> None:
