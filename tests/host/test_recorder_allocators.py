@@ -115,9 +115,9 @@ int main(void) { puts("hello"); return 7; }
 
 def test_a_program_that_takes_mallocs_address(tmp_path: Path) -> None:
     """Not position-independent: the address of malloc lies in the program, which does not define it (Debian's python3)."""
-    text = '#include <stdio.h>\n#include <stdlib.h>\nvoid *(*get)(size_t) = malloc;\nvoid (*give)(void *) = free;\n' \
-        'int main(void) { for (int i = 0; i < 50; i++) give(get(333)); printf("%d\\n", (long)get < 0x1000000); }\n'  # fmt: skip
-    program = build(tmp_path, text, "-no-pie")
+    text = '#include <stdio.h>\n#include <stdlib.h>\nvoid *(*volatile get)(size_t);\nvoid (*volatile give)(void *);\n' \
+        'int main(void) { get = malloc; give = free; for (int i = 0; i < 50; i++) give(get(333)); printf("%d\\n", (long)get < 0x1000000); }\n'  # fmt: skip
+    program = build(tmp_path, text, "-fno-pie", "-no-pie")
     assert run([program])[1] == b"1\n"
     (image,) = watch(tmp_path / "raw", program)
     assert [event.fields[0] for event in image.events if event.op == "MALLOC"].count(333) == 50
