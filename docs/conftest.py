@@ -7,6 +7,7 @@ for anything, also for many lines. A command without lines below it may print wh
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -98,11 +99,14 @@ def matches(expected: list[str], printed: list[str]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where a page's sessions play, with the shipped examples in it."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a page's examples run, with the shipped examples in it."""
     found = tmp_path_factory.mktemp("guide")
     (found / "examples").symlink_to(ROOT / "examples")
-    return found
+    before = os.getcwd()
+    os.chdir(found)
+    yield found
+    os.chdir(before)
 
 
 pytest_collect_file = Sybil(
