@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""The page's hold on a worker: load a script, show a step, explain a thing, each within a time that is bounded."""
+"""The page's hold on a script that is played: load it, show a step, explain a thing, each within a bounded time.
+
+The playing itself is done by processes of their own (lab/worker.py): one that plays where the page is, and sleepers that
+keep earlier states. All end with `close`, or with this process.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,19 @@ from typing import Any, Self
 
 from memtwin.errors import UserError
 
-SECONDS_TO_LOAD = 20.0  # the whole script is played once
+SECONDS_TO_LOAD = 30.0  # the whole script is played once
 SECONDS_TO_STEP = 5.0
 MAX_ANSWER_BYTES = 16 << 20
 
 
 class Playback:
-    """A script being played in processes of its own; they end with `close`, or with this process."""
+    """No script yet. position: the step that the player stands at; it can only go forward."""
 
     def __init__(self) -> None:
         self._line: socket.socket | None = None
         self._worker: subprocess.Popen[bytes] | None = None
+        self._sleepers: dict[int, socket.socket] = {}  # by the step they sleep at
+        self.position = 0
 
     def load(self, source: str, machine: dict[str, Any] | None = None) -> dict[str, Any]:
         """Play `source` to its end; {"steps": count, "error": None or a line}. UserError when it is no script."""
@@ -35,15 +41,35 @@ class Playback:
             self._worker = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True,
                                             stdin=subprocess.DEVNULL)  # fmt: skip
         self._line = ours
-        return self._ask({"load": source, "machine": machine or {}}, SECONDS_TO_LOAD)
+        loaded = self._ask({"load": source, "machine": machine or {}}, SECONDS_TO_LOAD)
+        self.position = loaded["steps"]
+        return loaded
 
     def step(self, number: int) -> dict[str, Any]:
         """The scene after `number` calls."""
-        return self._ask({"step": number}, SECONDS_TO_STEP)
+        start = max((at for at in self._sleepers if at < max(number, 1)), default=None)
+        if start is not None and (number <= self.position or start > self.position):
+            self._wake(start)
+        shown = self._ask({"step": number}, SECONDS_TO_STEP)
+        self.position = shown["position"]
+        return shown
 
     def explain(self, key: str) -> str:
         """What is to be said of a thing in a picture, by its key."""
         return str(self._ask({"explain": key}, SECONDS_TO_STEP)["explanation"])
+
+    def _wake(self, start: int) -> None:
+        """A copy of the sleeper at `start` is the player now; the one before ends."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                socket.send_fds(self._sleepers[start], [b"wake"], [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise UserError("the player has ended: load the script again") from None
+        if self._line is not None:
+            self._line.close()
+        self._line, self.position = ours, start
 
     def _ask(self, request: dict[str, Any], seconds: float) -> dict[str, Any]:
         if self._line is None:
@@ -63,18 +89,28 @@ class Playback:
         return reply
 
     def _heard(self) -> dict[str, Any]:
+        """The answer; sleepers that are told of before it are kept."""
         assert self._line is not None
         data = bytearray()
-        while not data.endswith(b"\n"):
-            piece = self._line.recv(1 << 18)
+        while True:
+            piece, descriptors, _, _ = socket.recv_fds(self._line, 1 << 18, 64)
             if not piece or len(data) > MAX_ANSWER_BYTES:
                 raise OSError("no answer")
             data += piece
-        found: dict[str, Any] = json.loads(data)
-        return found
+            arrived = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+            while b"\n" in data:
+                line, _, rest = bytes(data).partition(b"\n")
+                data = bytearray(rest)
+                found: dict[str, Any] = json.loads(line)
+                if "checkpoint" not in found:
+                    return found
+                self._sleepers[found["checkpoint"]] = arrived.pop(0)
 
     def close(self) -> None:
         """End the processes."""
+        for sleeper in self._sleepers.values():
+            sleeper.close()
+        self._sleepers.clear()
         if self._line is not None:
             self._line.close()
             self._line = None

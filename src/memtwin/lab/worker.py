@@ -1,86 +1,64 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Plays a script for a page, forward and back, in processes of its own.
 
-Going back needs the twin as it was. The host's own copy-on-write keeps it: every INTERVAL steps the player forks, and
-the copy sleeps as a checkpoint. To go back, the player wakes the last checkpoint before the wanted step and ends; the
-checkpoint leaves a new sleeper in its place and plays forward to the step, which is at most INTERVAL steps away.
+Going back needs the twin as it was. The host's own copy-on-write keeps it: while the script is played for the first time,
+a copy of the process goes to sleep every INTERVAL steps. A step is shown by a copy of the last sleeper before it, which
+plays on from there; the sleepers themselves never play.
 
-    player ──fork──▶ checkpoint 0   (asleep on its bell, a socket)
-           ──fork──▶ checkpoint 1000
-           …                           rings: wake at step n, be the player
+    player ──fork──▶ sleeper 0
+           ──fork──▶ sleeper 250 ──fork──▶ player of step 300, while the page stays near
+           ──fork──▶ sleeper 500
+           …
 
-A sleeper hears its bell's other end close when nobody is left who could ring it, and ends. Requests and answers are
-JSON lines on one socket, whichever process plays at the moment:
+Each process has a socket of its own to the page's Playback, which sends JSON lines and hears JSON lines; a process whose
+socket is closed ends.
 
-    {"load": script, "machine": {...}}   ->  {"steps": how many calls, "error": None or one line}
-    {"step": n}                          ->  the scene after n calls (lab.scene.Scene.show)
-    {"explain": key}                     ->  {"explanation": text}
+    to the first player   {"load": script, "machine": {...}}
+                          -> {"checkpoint": position}, with the sleeper's socket, for each sleeper
+                          -> {"steps": how many calls, "error": None or one line}
+    to a sleeper          {"wake": true}, with the new player's socket
+    to a player           {"step": n}      -> the scene after n calls (lab.scene.Scene.show), n not behind it
+                          {"explain": key} -> {"explanation": text}
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from memtwin import script
 from memtwin.errors import UserError
 from memtwin.lab.scene import Scene
 
-INTERVAL = 1000  # steps between checkpoints
-MAX_CHECKPOINTS = 250  # of MAX_STEPS / INTERVAL at the most
-
-
-@dataclass
-class Checkpoint:
-    """A sleeping copy: the number of steps it has played, and the bell that wakes it."""
-
-    position: int
-    bell: socket.socket
+INTERVAL = 250  # steps between sleepers
+MOST_SLEEPERS = 400
+CPU_SECONDS = 300  # of one process
 
 
 class Player:
-    """The process that plays: a scene, how far it has come, and the checkpoints behind it."""
+    """A script as far as it was played."""
 
-    def __init__(self, line: socket.socket) -> None:
-        self.line = line
-        self.position = 0
-        self.error: str | None = None
-        self.checkpoints: list[Checkpoint] = []
-
-    def load(self, source: str, machine: dict[str, Any]) -> dict[str, Any]:
-        """Begin a script and play it to its end once; answers how many steps it has and where it went wrong."""
+    def __init__(self, source: str, machine: dict[str, Any]) -> None:
         parsed = script.parse(source)
         self.scene = Scene(machine)
         self.steps: Iterator[script.Step] = parsed.run(self.scene.process)
-        self.checkpoints.clear()
-        self.position, self.error = 0, None
-        self.sleep_here()
-        self.forward(script.MAX_STEPS)
-        return {"steps": self.position, "error": self.error}
+        self.position = 0
+        self.error: str | None = None
 
-    def go(self, step: int) -> dict[str, Any]:
-        """The scene after `step` calls; never returns where an older copy must play on instead."""
-        if step < self.position:
-            self.hand_over(step)
-        self.forward(step)
-        return self.scene.show(self.position)
-
-    def forward(self, step: int) -> None:
-        """Play until `step` calls were made or the script is at its end."""
+    def forward(self, step: int) -> bool:
+        """Play until `step` calls were made; False when the script ends before."""
         while self.position < step:
-            if self.position % INTERVAL == 0 and self.position > self.checkpoints[-1].position:
-                self.sleep_here()
             if self.position == step - 1:
                 self.scene.remember()
             if not self.one():
-                return
+                return False
+        return True
 
     def one(self) -> bool:
         """Make the next call; False at the end of the script."""
@@ -95,66 +73,64 @@ class Player:
         self.scene.made(made)
         return True
 
-    # Sleeping and waking.
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a page's request."""
+        if "step" in request:
+            self.forward(int(request["step"]))
+            return self.scene.show(self.position)
+        return {"explanation": self.scene.explain(str(request.get("explain", "")))}
 
-    def sleep_here(self) -> None:
-        """Leave a copy of this process asleep at this position. It returns from here when it is woken."""
-        if len(self.checkpoints) >= MAX_CHECKPOINTS:
-            return
-        ours, theirs = socket.socketpair()
-        if os.fork() == 0:
-            ours.close()
-            wanted = self.sleep(theirs)
-            self.sleep_here()
-            answer(self.line, lambda: self.go(wanted))
-            serve(self)
-            os._exit(0)
-        theirs.close()
-        self.checkpoints.append(Checkpoint(self.position, ours))
 
-    def sleep(self, bell: socket.socket) -> int:
-        """Wait for the bell; the step that is wanted. Ends the process when nobody can ring any more."""
-        message = bell.recv(64)
-        bell.close()
-        if not message:
-            os._exit(0)
-        return int(message)
+def load(line: socket.socket, source: str, machine: dict[str, Any]) -> Player:
+    """Play a script once to its end, leaving sleepers on the way; the page is told of each."""
+    player = Player(source, machine)
+    sleepers = 0
+    while True:
+        if player.position == sleepers * INTERVAL and sleepers < MOST_SLEEPERS:
+            leave_sleeper(line, player)
+            sleepers += 1
+        if not player.one():
+            return player
 
-    def hand_over(self, step: int) -> None:
-        """Wake the last checkpoint at or before `step` and end."""
-        chosen = max((one for one in self.checkpoints if one.position <= step), key=lambda one: one.position)
-        chosen.bell.send(str(step).encode())
+
+def leave_sleeper(line: socket.socket, player: Player) -> None:
+    """Leave a copy of this process asleep; it ends when the page has closed its socket."""
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        line.close()
+        ours.close()
+        sleep(theirs, player)
         os._exit(0)
+    theirs.close()
+    socket.send_fds(line, [_line({"checkpoint": player.position})], [ours.fileno()])
+    ours.close()
 
 
-def answer(line: socket.socket, make: Any) -> None:
-    """Send what `make` returns, or its error, as one JSON line."""
-    try:
-        reply = make()
-    except UserError as error:
-        reply = {"error": str(error)}
-    line.sendall(json.dumps(reply).encode() + b"\n")
+def sleep(bell: socket.socket, player: Player) -> None:
+    """Wait to be woken: each time a copy goes to play, with the socket that came along."""
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(bell, 64, 1)
+        if not message:
+            return
+        with socket.socket(fileno=descriptors[0]) as line:
+            if os.fork() == 0:
+                bell.close()
+                serve(line, player.answer)
+                os._exit(0)
 
 
-def serve(player: Player) -> None:
-    """Answer requests until the page is gone."""
-    for request in requests(player.line):
-        answer(player.line, partial(perform, player, request))
-
-
-def perform(player: Player, request: dict[str, Any]) -> dict[str, Any]:
-    """Do what one request asks for; UserError when it is none."""
-    if "load" in request:
-        return player.load(request["load"], request.get("machine", {}))
-    if "step" in request:
-        return player.go(int(request["step"]))
-    if "explain" in request:
-        return {"explanation": player.scene.explain(str(request["explain"]))}
-    raise UserError("no such request")
+def serve(line: socket.socket, make: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Answer requests until the page is gone; a mistake in one is answered with its line."""
+    for request in requests(line):
+        try:
+            reply = make(request)
+        except UserError as error:
+            reply = {"error": str(error)}
+        line.sendall(_line(reply))
 
 
 def requests(line: socket.socket) -> Iterator[dict[str, Any]]:
-    """The page's requests. One is under way at a time, so that nothing is left in a buffer when another plays on."""
+    """The page's requests, one at a time."""
     while True:
         data = b""
         while not data.endswith(b"\n"):
@@ -165,11 +141,26 @@ def requests(line: socket.socket) -> Iterator[dict[str, Any]]:
         yield json.loads(data)
 
 
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value).encode() + b"\n"
+
+
 def main() -> None:
-    """Entry of the process: the socket's descriptor is the one argument."""
+    """Entry of the first process: the socket's descriptor is the one argument."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    serve(Player(socket.socket(fileno=int(sys.argv[1]))))
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+    line = socket.socket(fileno=int(sys.argv[1]))
+    request = next(requests(line), None)
+    if request is None:
+        return
+    try:
+        player = load(line, request["load"], request.get("machine", {}))
+    except UserError as error:
+        line.sendall(_line({"error": str(error)}))
+        return
+    line.sendall(_line({"steps": player.position, "error": player.error}))
+    serve(line, player.answer)
 
 
 if __name__ == "__main__":
