@@ -93,7 +93,7 @@ def one_round(program: Path, threads: int, directory: Path) -> dict[str, float]:
         shutil.rmtree(raw)
     if shutil.which("heaptrack"):
         fewer = [str(program), str(threads), str(EVENTS // FEWER)]
-        found["heaptrack"] = nanoseconds(["heaptrack", "--record-only", "-o", str(directory / "h"), *fewer])
+        found["heaptrack"] = nanoseconds(["heaptrack", "--raw", "-o", str(directory / "h"), *fewer])
     return found
 
 
