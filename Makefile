@@ -45,9 +45,6 @@ libcs: install ## fetch the C libraries of other releases that the twin is check
 agreement: install ## record real programs and replay them: every address must be the one that the program got
 	$(PY) -m tests.agreement
 
-bench: install ## ours beside the peer, in one run
-	@for one in benchmarks/*.py; do echo "== $$one"; $(PY) $$one || exit 1; done
-
 verify-kernel: install ## a million random operations on the twin and on the real kernel, compared
 	$(VENV)/bin/memtwin verify kernel --ops 1000000
 

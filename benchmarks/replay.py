@@ -27,7 +27,7 @@ from rich.table import Table
 
 from memtwin.replay.image import ImageReplay
 from memtwin.replay.replay import replay
-from memtwin.replay.surroundings import LINES, Moment, Surroundings
+from memtwin.replay.surroundings import Moment, Surroundings
 from memtwin.replay.twin import Options, Twin
 from memtwin.trace.reader import Columns, ProcessImage, open_trace
 
@@ -83,7 +83,7 @@ class InMemory:
 def twin_seconds(image: Any) -> tuple[float, float]:
     """Processor seconds of one replay of columns in memory, and the agreement."""
     twin = Twin.begin(image.header, next(image.snapshots(), None), Options())
-    found = Surroundings([Moment(0, dict.fromkeys(LINES, 0))])
+    found = Surroundings([Moment(0)])
     work = ImageReplay(image, twin, found, real=True, samples=[])
     began = time.process_time()
     work.run()

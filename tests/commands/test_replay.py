@@ -42,7 +42,7 @@ def test_json_has_the_fields(trace: Path) -> None:
         assert one["first_mismatch"] is None
         assert sum(one["ledger"]["final"].values()) == one["final_rss_bytes"]
         assert sum(one["ledger"]["peak"].values()) == one["peak_rss_bytes"]
-        assert isinstance(one["system_calls"]["brk"], int)
+    assert processes[0]["system_calls"]["brk"] > 0
 
 
 def test_for_people(trace: Path) -> None:

@@ -3,7 +3,8 @@
 //
 //   threads churn THREADS ROUNDS      THREADS threads one after the other, up to eight at a time, each with ROUNDS calls
 //   threads handover THREADS ROUNDS   all at once; each block may be freed by the next thread
-//   threads crowd THREADS ROUNDS      all at once, each with blocks of its own until all have begun: more than arenas
+//   threads crowd THREADS ROUNDS      all at once, each with blocks of its own until all have begun: more than arenas;
+//                                     with 0 of them the first thread does it
 //   threads fork THREADS ROUNDS       crowd, and then a child forked from a thread goes on allocating
 #include <pthread.h>
 #include <stdint.h>
@@ -123,14 +124,16 @@ int main(int argc, char **argv)
         return 2;
     threads = atoi(argv[2]);
     rounds = atoi(argv[3]);
-    if (threads < 1 || threads > MAX_THREADS)
+    if (threads < 0 || threads > MAX_THREADS)
         return 2;
+    if (!threads)
+        work(6000, 0, 0);
     int one_by_one = !strcmp(argv[1], "churn");
     void *(*routine)(void *) = one_by_one                      ? churn
                                : !strcmp(argv[1], "handover") ? handover
                                : !strcmp(argv[1], "fork")     ? forker
                                                               : crowd;
-    pthread_barrier_init(&all_here, NULL, (unsigned)threads);
+    pthread_barrier_init(&all_here, NULL, threads ? (unsigned)threads : 1);
     for (int i = 0; i < threads; i++)
         pthread_mutex_init(&mail[i].lock, NULL);
     for (int i = 0; i < threads; i++) {

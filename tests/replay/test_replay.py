@@ -47,7 +47,8 @@ def test_the_example_is_exact_and_every_byte_is_accounted_for(fragment: Trace) -
     assert result.final.lines["free"] > 100 * MIB
     assert result.final.pin
     assert result.final.pin.resident_bytes > 100 * MIB
-    assert max(point["rss_bytes"] for point in result.time_line) == result.peak_rss_bytes
+    highest = max(point["rss_bytes"] for point in result.time_line)
+    assert highest * 255 / 256 <= result.peak_rss_bytes <= highest
     error = result.heap_error()["end"]
     assert error is not None
     assert abs(error) < 0.02
@@ -63,32 +64,35 @@ def test_what_would_have_been(fragment: Trace) -> None:
     assert isinstance(before.final, Ledger)
     assert isinstance(after.final, Ledger)
     assert sum(after.final.lines.values()) == after.final_rss_bytes
-    same = [line for line in ("text", "files", "stacks", "other", "recorder") if line in before.final.lines]
+    same = [line for line in ("text", "files", "stacks", "other") if line in before.final.lines]
     assert {line: after.final.lines[line] for line in same} == {line: before.final.lines[line] for line in same}
 
 
 # name, the value the program ran under, the default, and what runs
 KNOBS = [
-    ("mmap_threshold", 8192, 131072, "crowd 1"),
-    ("trim_threshold", 8192, 131072, "crowd 1"),
-    ("top_pad", 4096, 131072, "crowd 1"),
-    ("mmap_max", 0, 65536, "crowd 1"),
-    ("mxfast", 32, 128, "crowd 1"),
-    ("tcache_count", 1, 7, "crowd 1"),
-    ("tcache_max", 256, 1032, "crowd 1"),
-    ("tcache_unsorted_limit", 1, 0, "crowd 1"),
+    ("mmap_threshold", 8192, 131072, "crowd 0"),
+    ("trim_threshold", 8 << 20, 131072, "crowd 0"),
+    ("top_pad", 4096, 131072, "crowd 0"),
+    ("mmap_max", 0, 65536, "crowd 0"),
+    ("mxfast", 32, 128, "crowd 0"),
+    ("tcache_count", 1, 7, "crowd 0"),
+    ("tcache_max", 256, 1032, "crowd 0"),
     ("arena_max", 1, 0, "crowd 4"),
 ]
 
 
 @pytest.mark.parametrize(("name", "value", "default", "work"), KNOBS)
 def test_a_knob_is_heeded(name: str, value: int, default: int, work: str, recorded: Recorder, programs: Path) -> None:
-    """Under the knob the replay is exact; a replay that ignores it is not."""
+    """Under the knob the replay is exact; ignored, addresses differ, or for a trim what the kernel is asked."""
     command = (programs / "threads", *work.split(), "6000")
     trace = recorded(*command, GLIBC_TUNABLES=f"glibc.malloc.{name}={value}")
-    assert only(trace).exact
+    heeded = only(trace)
+    assert heeded.exact
     ignored = only(trace, Options({name: default}))
-    assert ignored.equal < ignored.compared
+    if name == "trim_threshold":
+        assert ignored.system_calls["brk"] > heeded.system_calls["brk"]
+    else:
+        assert ignored.equal < ignored.compared
 
 
 def test_a_lost_event_is_told_and_the_replay_goes_on(fragment: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +136,18 @@ def test_a_difference_is_described(fragment: Trace, monkeypatch: pytest.MonkeyPa
     assert len(found.last_events) == 10
     assert any(line.startswith("arena") for line in found.state)
     assert any(line.startswith("tcache") for line in found.state)
+
+
+def test_a_program_that_has_the_address_of_malloc(tmp_path: Path, recorded: Recorder) -> None:
+    """Without position-independent code it has a malloc symbol of its own, which is libc's all the same."""
+    source = (
+        "#include <stdlib.h>\nstatic void *(*volatile take)(size_t) = malloc;\nint main(void) { free(take(100)); }\n"
+    )
+    program = tmp_path / "address"
+    subprocess.run(["cc", "-no-pie", "-fno-pic", "-xc", "-", "-o", str(program)], input=source, text=True, check=True)
+    result = only(recorded(program))
+    assert result.compared == 1
+    assert result.exact
 
 
 def test_uncompiled_it_finds_the_same(recorded: Recorder, programs: Path) -> None:

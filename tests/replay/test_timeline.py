@@ -26,6 +26,8 @@ def test_every_span_keeps_its_peak(events: int) -> None:
         assert point.rss_bytes == max(history[point.event : end])
         assert (point.live_bytes, point.last_rss_bytes) == (point.rss_bytes // 2, history[end - 1])
     assert (line.peak, history[line.peak_event]) == (max(history), max(history))
+    assert line.mark == history[line.mark_event] >= line.peak * 255 // 256
+    assert line.mark_event <= line.peak_event
 
 
 def test_spans_without_news_are_left_out() -> None:

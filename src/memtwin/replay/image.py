@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from memtwin.errors import Killed
 from memtwin.replay.mismatch import describe
 from memtwin.replay.result import Comparison, Mismatch
-from memtwin.replay.surroundings import Moment, Surroundings, imprecision, measure, settle
+from memtwin.replay.surroundings import RECORDER_WINDOW, Moment, Surroundings, imprecision, measure, settle
 from memtwin.replay.twin import Twin
 from memtwin.trace.schema import Op
 
@@ -85,7 +85,7 @@ class ImageReplay:
         self._snapshots: Iterator[MapsSnapshot] = image.snapshots()
         self._due: list[Due] = list(self._plan(samples, forks or {}))
         heapq.heapify(self._due)
-        self._slack = imprecision(image.header.cpus, image.header.page_size)
+        self._slack = imprecision(image.header.cpus, image.header.page_size) + RECORDER_WINDOW
 
     def _plan(self, samples: list[Sample], forks: dict[int, Callable[[], None]]) -> Iterator[Due]:
         """What is to be done between events."""
@@ -147,8 +147,7 @@ class ImageReplay:
     def _enter(self, moment: Moment) -> None:
         self.twin.player.set_other(max(moment.event - 1, 0), moment.total - self.twin.library_bytes())
 
-    def _moment(self, event: int, lines: dict[str, int]) -> None:
-        moment = Moment(event, lines)
+    def _moment(self, moment: Moment) -> None:
         self.found.moments.append(moment)
         self._enter(moment)
 
@@ -157,9 +156,9 @@ class ImageReplay:
         event = sample.event
         if sample.rss_bytes is not None:
             allocator = self.twin.allocator_bytes()
-            lines = settle(self.found.at(event).lines, sample.rss_bytes, allocator, self._slack)
-            if lines is not None:
-                self._moment(event, lines)
+            moment = settle(self.found.at(event), event, sample.rss_bytes - allocator, self._slack)
+            if moment is not None:
+                self._moment(moment)
         if sample.heap_resident_bytes is not None:
             self.comparisons.append(self._compare(sample))
 
@@ -244,7 +243,7 @@ class ImageReplay:
             return
         self.twin.mappings.snapshot(snapshot)
         if self.real and any(vma.rss_bytes is not None for vma in snapshot.vmas):
-            self._moment(event + 1, measure(snapshot, self.twin))
+            self._moment(measure(snapshot, self.twin))
 
     def _lost(self, columns: Columns, row: int) -> None:
         self.lost += int(columns.argument[row])

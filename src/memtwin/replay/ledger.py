@@ -105,6 +105,7 @@ class _Taking:
             arena_free_bytes=self.arena_free_bytes,
             arenas=max(len(self.arenas), 1),
             mmap_threshold=self.twin.malloc.mmap_threshold,
+            recorder_bytes=moment.recorder,
             pin=self.pin,
         )
 

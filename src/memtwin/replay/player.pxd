@@ -39,6 +39,8 @@ cdef class Player:
     cdef readonly uint64_t mismatch_event
     cdef readonly uint64_t mismatch_recorded
     cdef readonly uint64_t mismatch_twin
+    cdef uint64_t window, permissions, mask
+    cdef int page_shift
     cdef object columns
     cdef uint64_t first
     cdef uint64_t op, thread, size, pointer, argument, result
@@ -58,7 +60,7 @@ cdef class Player:
     cdef void compare(self, uint64_t i, uint64_t got) noexcept
     cdef void bind(self, uint64_t recorded, uint64_t got) noexcept
     cdef uint64_t take(self, uint64_t recorded) noexcept
-    cdef void touch(self, uint64_t address, uint64_t length) noexcept
-    cdef void note_size(self, uint64_t address, uint64_t size) noexcept
+    cdef void fill(self, uint64_t address, uint64_t size) noexcept
+    cdef uint64_t note_size(self, uint64_t address, uint64_t size) noexcept
     cdef uint64_t requested(self, uint64_t address) noexcept
     cdef void note_rss(self, uint64_t i) noexcept

@@ -56,6 +56,8 @@ class Player:
     def __init__(self, malloc: Malloc, space: AddressSpace, line: TimeLine) -> None:
         self.malloc = malloc
         self.space = space
+        self.window, self.permissions, self.mask = self.space.window, self.space.permissions, self.space.mask
+        self.page_shift = self.space.page_shift
         self.line = line
         self.moved = AddressMap()
         self.strict = self.what_if = self.differs = self.pause = False
@@ -115,7 +117,7 @@ class Player:
         size = load64(self.size + 8 * i)
         got = self.malloc.malloc(size)
         if got:
-            self.touch(got, size)
+            self.fill(got, size)
         self.settle(i, got, size)
 
     def play_free(self, i: int) -> None:
@@ -166,7 +168,7 @@ class Player:
         else:
             got = self.malloc.pvalloc(size)
         if got:
-            self.touch(got, size)
+            self.fill(got, size)
         self.settle(i, got, size)
 
     def play_realloc(self, i: int, size: int) -> None:
@@ -178,9 +180,9 @@ class Player:
         had = self.requested(old) if old else 0
         got = self.malloc.realloc(old, size)
         if got and got != old:
-            self.touch(got, size)
+            self.fill(got, size)
         elif got and size > had:
-            self.touch(got + had, size - had)
+            self.fill(got + had, size - had)
         self.settle_realloc(i, old, got, had, size)
 
     def settle_realloc(self, i: int, old: int, got: int, had: int, size: int) -> None:
@@ -198,10 +200,13 @@ class Player:
     def settle(self, i: int, got: int, size: int) -> None:
         """An allocating call is done: compare, bind the recorded pointer to the twin's, keep the size."""
         wanted = load64(self.result + 8 * i)
-        self.compare(i, got)
         if got:
-            self.note_size(got, size)
-            self.live_bytes += self.requested(got)
+            self.live_bytes += self.note_size(got, size)
+            if got == wanted and not self.strict:
+                self.compared += 1
+                self.equal += 1
+                return
+        self.compare(i, got)
         if wanted:
             if got != wanted or self.strict:
                 self.bind(wanted, got if got else NOTHING)
@@ -242,29 +247,33 @@ class Player:
             self.unknown += 1
         return address
 
-    def touch(self, address: int, length: int) -> None:
-        """Make [address, address + length) resident; nearly always it is one page, and resident already."""
-        at = (address & self.space.mask) >> self.space.page_shift
-        last = ((address + length - 1) & self.space.mask) >> self.space.page_shift
-        if length == 0 or (at == last and load8(self.space.permissions + at) & TOUCHED):
-            return
-        self.space.touch(address, length, WRITE)
+    def fill(self, address: int, size: int) -> None:
+        """The program writes all of a new block; nearly always it is in one page, and that is resident already."""
+        at = (address & self.mask) >> self.page_shift
+        last = ((address + size - 1) & self.mask) >> self.page_shift
+        if size and (at != last or not load8(self.permissions + at) & TOUCHED):
+            self.space.touch(address, size, WRITE)
 
-    def note_size(self, address: int, size: int) -> None:
-        """Keep what was asked for, plus one, in the block's first word, if its page has bytes at all."""
-        at = address & self.space.mask
-        bits = load8(self.space.permissions + (at >> self.space.page_shift))
+    def note_size(self, address: int, size: int) -> int:
+        """Keep what was asked for, plus one, in the block's first word, if its page has bytes at all.
+
+        Returns what `requested` will say.
+        """
+        at = address & self.mask
+        bits = load8(self.permissions + (at >> self.page_shift))
         if bits & WRITE:
-            store64(self.space.window + at, size + 1)
-        elif bits & READ:
+            store64(self.window + at, size + 1)
+            return size
+        if bits & READ:
             store_u64(self.space, address, size + 1)
+        return self.requested(address)
 
     def requested(self, address: int) -> int:
         """What was asked for, of a live block; all its usable bytes when that is not known."""
-        at = address & self.space.mask
+        at = address & self.mask
         size = 0
-        if load8(self.space.permissions + (at >> self.space.page_shift)) & READ:
-            size = load64(self.space.window + at)
+        if load8(self.permissions + (at >> self.page_shift)) & READ:
+            size = load64(self.window + at)
         elif address & (self.space.page_size - 1):
             size = load_u64(self.space, address)  # resident, as its header is, but elsewhere than in the window
         return size - 1 if size else self.malloc.malloc_usable_size(address)

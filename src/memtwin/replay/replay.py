@@ -23,7 +23,7 @@ from memtwin.errors import UserError
 from memtwin.replay.image import ImageReplay, Sample, samples_of
 from memtwin.replay.ledger import take_ledger
 from memtwin.replay.result import Ledger, ProcessResult
-from memtwin.replay.surroundings import Moment, Surroundings, first_guess
+from memtwin.replay.surroundings import Surroundings, first_guess
 from memtwin.replay.twin import Options, Twin
 
 if TYPE_CHECKING:
@@ -138,11 +138,11 @@ class _Work:
             self._begin_surroundings()
 
     def _begin_surroundings(self) -> None:
-        lines = first_guess(first_measured(self.image))
+        moment = first_guess(first_measured(self.image))
         parent = self.image.parent
-        if not any(lines.values()) and parent and parent.key in self.run_of.replay.surroundings:
-            lines = self.run_of.replay.surroundings[parent.key].at(self.image.parent_event).lines
-        self.found.moments.append(Moment(0, lines))
+        if not moment.total and parent and parent.key in self.run_of.replay.surroundings:
+            moment = self.run_of.replay.surroundings[parent.key].at(self.image.parent_event)._replace(event=0)
+        self.found.moments.append(moment)
 
     def run(self) -> None:
         """All passes, and the figures of the result."""
@@ -199,8 +199,8 @@ class _Work:
         result.abort = work.abort
         result.minor_faults = twin.space.min_flt
         result.system_calls = dict(twin.system_calls() + work.program_calls)
-        result.peak_rss_bytes = player.line.peak
-        result.peak_event = player.line.peak_event
+        result.peak_rss_bytes = player.line.mark
+        result.peak_event = player.line.mark_event
         result.final_rss_bytes = twin.allocator_bytes() + self.found.at(work.until).total
         result.samples = work.comparisons
         result.time_line = _time_line(player.line.list(), self.samples)

@@ -20,7 +20,6 @@ LINES = {
     "files": "other pages of files and libraries",
     "stacks": "stacks",
     "other": "the program's own mappings",
-    "recorder": "memtwin's recorder, while the program was recorded",
     "unexplained": "measured, but on none of these lines",
 }
 MALLOC_LINES = tuple(LINES)[:8]
@@ -47,6 +46,7 @@ class Ledger:
     arena_free_bytes: int = 0  # resident free bytes in thread arenas
     arenas: int = 1
     mmap_threshold: int = 0
+    recorder_bytes: int = 0  # of memtwin's own recorder, then; not in the sum
     pin: Pin | None = None
 
     @property
@@ -70,6 +70,7 @@ class Ledger:
             "live_not_resident_bytes": self.live_not_resident_bytes,
             "trimmable_bytes": self.trimmable_bytes,
             "free_in_thread_arenas_bytes": self.arena_free_bytes,
+            "recorder_bytes": self.recorder_bytes,
             "arenas": self.arenas,
             "mmap_threshold_bytes": self.mmap_threshold,
             "pin": self.pin.to_json() if self.pin else None,

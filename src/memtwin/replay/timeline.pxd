@@ -16,6 +16,8 @@ cdef class TimeLine:
     cdef readonly uint64_t events
     cdef readonly uint64_t peak
     cdef readonly uint64_t peak_event
+    cdef readonly uint64_t mark
+    cdef readonly uint64_t mark_event
 
     @cython.locals(point=uint64_t)
     cdef void note(self, uint64_t event, uint64_t rss, uint64_t live) noexcept

@@ -37,14 +37,15 @@ class Point:
 class TimeLine:
     """An empty time line for a trace of `events` events; MemtwinError when the host has no memory for its points.
 
-    peak: highest RSS noted; peak_event: the first event after which it was reached.
+    peak: highest RSS noted; peak_event: the first event after which it was reached. mark, mark_event: the same, but
+    rises of less than 1/256 since do not move it: the event that took the memory, not one long after it.
     """
 
     def __init__(self, events: int) -> None:
         self.events = events
         self.width = events // POINTS + 1
         self.next = self.width
-        self.at = self.peak = self.peak_event = 0
+        self.at = self.peak = self.peak_event = self.mark = self.mark_event = 0
         self.points = reserve(POINTS * POINT_BYTES)
         if not self.points:
             raise MemtwinError("the host gives no memory for a time line")
@@ -65,6 +66,9 @@ class TimeLine:
             if rss > self.peak:
                 self.peak = rss
                 self.peak_event = event
+                if rss > self.mark + (self.mark >> 8):
+                    self.mark = rss
+                    self.mark_event = event
         store64(point + 16, rss)
         store64(point + 24, 1)
 

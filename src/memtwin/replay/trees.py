@@ -18,6 +18,7 @@ from memtwin.trace.reader import Trace
 from memtwin.units import format_size
 
 MOST_ROWS = 15
+_COMMAND_CELLS = 36
 
 
 def replay_view(trace: Trace, real: Replay, what_if: Replay | None, pid: int | None = None) -> RenderableType:
@@ -52,7 +53,7 @@ def tree_table(real: Replay, shown: ProcessResult, what_if: Replay | None = None
     kept = {one.key for one in sorted(real.processes, key=lambda one: -one.peak_rss_bytes)[:MOST_ROWS]}
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("process", no_wrap=True)
-    table.add_column("command", no_wrap=True, overflow="ellipsis", ratio=1)
+    table.add_column("command", no_wrap=True, overflow="ellipsis", max_width=_COMMAND_CELLS)
     names = ["events", "peak", "end"] + (["what if: peak", "end"] if what_if else [])
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)

@@ -31,7 +31,6 @@ COLORS = {
     "files": "bright_blue",
     "stacks": "magenta",
     "other": "cyan",
-    "recorder": "bright_black",
     "unexplained": "white",
     **dict.fromkeys(FREE_LINES, "red"),
 }
@@ -41,7 +40,6 @@ PIECES = {
     "overhead": ("overhead", "page_rounding"),
     "free": FREE_LINES,
     "program, files, stacks": ("text", "files", "stacks", "other"),
-    "recorder": ("recorder",),
     "unexplained": ("unexplained",),
 }
 MOST_NOTES = 6
