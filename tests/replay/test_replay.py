@@ -48,7 +48,7 @@ def test_the_example_is_exact_and_every_byte_is_accounted_for(fragment: Trace) -
     assert result.final.pin
     assert result.final.pin.resident_bytes > 100 * MIB
     highest = max(point["rss_bytes"] for point in result.time_line)
-    assert highest * 255 / 256 <= result.peak_rss_bytes <= highest
+    assert result.peak_rss_bytes == highest
     error = result.heap_error()["end"]
     assert error is not None
     assert abs(error) < 0.02

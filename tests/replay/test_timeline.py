@@ -26,8 +26,6 @@ def test_every_span_keeps_its_peak(events: int) -> None:
         assert point.rss_bytes == max(history[point.event : end])
         assert (point.live_bytes, point.last_rss_bytes) == (point.rss_bytes // 2, history[end - 1])
     assert (line.peak, history[line.peak_event]) == (max(history), max(history))
-    assert line.mark == history[line.mark_event] >= line.peak * 255 // 256
-    assert line.mark_event <= line.peak_event
 
 
 def test_spans_without_news_are_left_out() -> None:
@@ -37,3 +35,10 @@ def test_spans_without_news_are_left_out() -> None:
     line.add(120_000, 15, 2)  # more events than promised
     assert [(point.rss_bytes, point.last_rss_bytes) for point in line.list()] == [(10, 10), (20, 20), (15, 15)]
     assert (line.peak, line.peak_event) == (20, 99_999)
+
+
+def test_the_event_that_took_the_memory() -> None:
+    line = TimeLine(100)
+    for event, rss, own in ((1, 10, 5), (2, 30, 20), (3, 25, 15), (4, 31, 20), (5, 31, 21)):
+        line.add(event, rss, 0, own)
+    assert (line.peak, line.peak_event, line.taken_event) == (31, 4, 2)

@@ -282,9 +282,10 @@ class Player:
         """The twin's resident pages have changed."""
         self.pages = self.space.anon_pages
         rss = (self.pages << self.space.page_shift) + self.other_bytes
-        self.line.note(self.first + i, rss, self.live_bytes)
+        self.line.note(self.first + i, rss, self.live_bytes, self.pages)
 
     def set_other(self, event: int, other_bytes: int) -> None:
         """What the process has resident besides the twin's pages, from `event` on."""
         self.other_bytes = other_bytes
-        self.line.note(event, (self.space.anon_pages << self.space.page_shift) + other_bytes, self.live_bytes)
+        pages = self.space.anon_pages
+        self.line.note(event, (pages << self.space.page_shift) + other_bytes, self.live_bytes, pages)

@@ -23,7 +23,7 @@ from memtwin.errors import UserError
 from memtwin.replay.image import ImageReplay, Sample, samples_of
 from memtwin.replay.ledger import take_ledger
 from memtwin.replay.result import Ledger, ProcessResult
-from memtwin.replay.surroundings import Surroundings, first_guess
+from memtwin.replay.surroundings import Moment, Surroundings, first_guess
 from memtwin.replay.twin import Options, Twin
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class _Work:
         self.begin = begin
         self.result = result
         self.aside = 0.0
+        self.taken_event = 0
         self.samples = samples_of(image)
         given = run.real.surroundings[image.key] if run.real and image.key in run.real.surroundings else None
         self.measures = given is None
@@ -199,8 +200,9 @@ class _Work:
         result.abort = work.abort
         result.minor_faults = twin.space.min_flt
         result.system_calls = dict(twin.system_calls() + work.program_calls)
-        result.peak_rss_bytes = player.line.mark
-        result.peak_event = player.line.mark_event
+        result.peak_rss_bytes = player.line.peak
+        result.peak_event = player.line.peak_event
+        self.taken_event = player.line.taken_event
         result.final_rss_bytes = twin.allocator_bytes() + self.found.at(work.until).total
         result.samples = work.comparisons
         result.time_line = _time_line(player.line.list(), self.samples)
@@ -208,19 +210,22 @@ class _Work:
             result.notes.append(f"the twin stopped before the end: {work.abort}")
 
     def _take_peak(self) -> None:
-        """The ledger at the peak: that of the end if it was reached only there, else of a second pass up to it."""
+        """The ledger at the peak: that of the end if it was reached only there, else of a second pass up to it.
+
+        The allocator's part is of the event that took the memory, the rest of the peak itself.
+        """
         result = self.result
-        if result.final and result.peak_event >= result.final.event - 1:
+        if result.final and self.taken_event >= result.final.event - 1:
             result.peak = result.final
         else:
-            result.peak = self._ledger_at(result.peak_event)
+            result.peak = self._ledger_at(self.taken_event, self.found.at(result.peak_event + 1))
         result.peak_rss_bytes = result.peak.rss_bytes
 
-    def _ledger_at(self, event: int) -> Ledger:
+    def _ledger_at(self, event: int, moment: Moment) -> Ledger:
         twin = self.begin(self.found.corrections)
         work = self._pass(twin, real=False, until=event)
         work.run()
-        ledger = take_ledger(twin, self.found.at(event + 1), event)
+        ledger = take_ledger(twin, moment, event)
         twin.end()
         return ledger
 

@@ -16,9 +16,9 @@ cdef class TimeLine:
     cdef readonly uint64_t events
     cdef readonly uint64_t peak
     cdef readonly uint64_t peak_event
-    cdef readonly uint64_t mark
-    cdef readonly uint64_t mark_event
+    cdef readonly uint64_t taken_event
+    cdef uint64_t high, high_event
 
     @cython.locals(point=uint64_t)
-    cdef void note(self, uint64_t event, uint64_t rss, uint64_t live) noexcept
+    cdef void note(self, uint64_t event, uint64_t rss, uint64_t live, uint64_t own) noexcept
     cdef void move_on(self, uint64_t event) noexcept

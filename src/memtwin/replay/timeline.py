@@ -37,15 +37,16 @@ class Point:
 class TimeLine:
     """An empty time line for a trace of `events` events; MemtwinError when the host has no memory for its points.
 
-    peak: highest RSS noted; peak_event: the first event after which it was reached. mark, mark_event: the same, but
-    rises of less than 1/256 since do not move it: the event that took the memory, not one long after it.
+    peak: highest RSS noted; peak_event: the first event after which it was reached. taken_event: the first event after
+    which the allocator had as much in RAM as it had then: the one that took the memory, which may be long before.
     """
 
     def __init__(self, events: int) -> None:
         self.events = events
         self.width = events // POINTS + 1
         self.next = self.width
-        self.at = self.peak = self.peak_event = self.mark = self.mark_event = 0
+        self.at = self.peak = self.peak_event = self.taken_event = 0
+        self.high = self.high_event = 0
         self.points = reserve(POINTS * POINT_BYTES)
         if not self.points:
             raise MemtwinError("the host gives no memory for a time line")
@@ -55,10 +56,16 @@ class TimeLine:
             release(self.points, POINTS * POINT_BYTES)
             self.points = 0
 
-    def note(self, event: int, rss: int, live: int) -> None:
-        """After `event` (numbers never fall) the process has `rss` resident and `live` allocated bytes."""
+    def note(self, event: int, rss: int, live: int, own: int) -> None:
+        """After `event` (numbers never fall) the process has `rss` resident and `live` allocated bytes.
+
+        own: how much of `rss` is the allocator's, in any unit.
+        """
         if event >= self.next:
             self.move_on(event)
+        if own > self.high:
+            self.high = own
+            self.high_event = event
         point = self.points + self.at * POINT_BYTES
         if rss > load64(point) or load64(point + 24) == 0:
             store64(point, rss)
@@ -66,9 +73,7 @@ class TimeLine:
             if rss > self.peak:
                 self.peak = rss
                 self.peak_event = event
-                if rss > self.mark + (self.mark >> 8):
-                    self.mark = rss
-                    self.mark_event = event
+                self.taken_event = self.high_event if own == self.high else event
         store64(point + 16, rss)
         store64(point + 24, 1)
 
@@ -79,9 +84,9 @@ class TimeLine:
             self.at = POINTS - 1
         self.next = (self.at + 1) * self.width
 
-    def add(self, event: int, rss: int, live: int) -> None:
+    def add(self, event: int, rss: int, live: int, own: int = 0) -> None:
         """`note` for callers that are not compiled."""
-        self.note(event, rss, live)
+        self.note(event, rss, live, own)
 
     def list(self) -> list[Point]:
         """The points in order; spans in which nothing was noted are left out, their RSS is the one before."""
