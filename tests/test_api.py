@@ -23,7 +23,7 @@ NAMES = """
     SegmentationFault Thread TraceError UserError ValidationError constants host layout pictures
 """.split()
 
-MACHINE = "adopt buddy calls fork_of frames kernel observe observers page_size processes spawn".split()
+MACHINE = "adopt buddy calls fork_of frames kernel observe observers page_size processes spawn swap".split()
 
 # Beyond the calls of a script.
 PROCESS = """

@@ -119,3 +119,17 @@ def test_the_buddy_view_adds_up(process: Process) -> None:
     p = process.mmap(length=5 * 4096)
     process.touch(p, 5 * 4096)
     assert process.machine.buddy() != view and "mt-changed" in process.machine.buddy().svg(view)
+
+
+def test_the_swap_device_says_whose_pages_it_holds() -> None:
+    machine = Machine(ram="16 MiB", swap="1 MiB")
+    process = machine.spawn()
+    pages = process.mmap(length=8 * 4096)
+    process.touch(pages, 8 * 4096)
+    before = observe.paging(process, pages, 8)
+    assert len(before.swap.owners) == 256 and not any(before.swap.owners)
+    process.madvise(pages, 4 * 4096, 21)
+    after = observe.paging(process, pages, 8)
+    out = [page for page in after.pages.pages if page.state == "swapped"]
+    assert [owner for owner in after.swap.owners if owner] == [f"process 1 at {page.address:#x}" for page in out]
+    assert after.svg(before).startswith("<svg") and after.swap.svg(before.swap).startswith("<svg")

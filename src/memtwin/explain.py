@@ -95,7 +95,7 @@ def _shared(process: Process, region: Region, page: Page) -> str:
 
 
 def _swapped(process: Process, region: Region, page: Page) -> str:
-    return f"Its page lies in swap slot {page.slot}, because RAM was short: the next access is a major fault."
+    return f"Its page lies in swap slot {page.slot}, where it was paged out to: the next access is a major fault."
 
 
 _PAGES = {"absent": _absent, "zero": _zero, "anonymous": _anonymous, "file": _file, "shared": _shared,

@@ -18,9 +18,10 @@ from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
 from memtwin.ldso import Command
 from memtwin.libc.release import DEFAULT
+from memtwin.observe import swapped_pages
 from memtwin.process import Library, Process
 from memtwin.program import Image, small_program
-from memtwin.views import BuddyView, Event, Frame, FramesView
+from memtwin.views import BuddyView, Event, Frame, FramesView, SwapView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -143,6 +144,15 @@ class Machine:
         """The free blocks of the buddy allocator, by order."""
         frames = self.kernel.frames
         return BuddyView(frames.total, tuple(tuple(blocks) for blocks in frames.blocks_by_order()))
+
+    def swap(self) -> SwapView:
+        """The slots of the swap device, and whose page lies in each, as the page tables say."""
+        owners: dict[int, str] = {}
+        for process in self.processes.values():
+            for page in swapped_pages(process):
+                owners[page.slot or 0] = f"process {process.pid} at {page.address:#x}"
+        slots = max(self.kernel.swap // self.page_size, max(owners, default=-1) + 1)
+        return SwapView(tuple(owners.get(slot, "") for slot in range(slots)))
 
     def __repr__(self) -> str:
         frames = self.kernel.frames

@@ -19,6 +19,7 @@ from memtwin.views import (
     AddressSpaceView,
     Page,
     PagesView,
+    PagingView,
     Region,
     TlbView,
     WalkLevel,
@@ -147,6 +148,17 @@ def touched_pages(process: Process, most: int = 32) -> PagesView:
     spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
     found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
     return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))
+
+
+def swapped_pages(process: Process) -> list[Page]:
+    """The pages of a process that lie on the swap device."""
+    sight = Sight(process)
+    return [sight.page_at(at) for at, mapped in sight.entries.items() if mapped.swapped]
+
+
+def paging(process: Process, start: int, count: int) -> PagingView:
+    """`count` pages from the one that holds `start` on, and the swap device: what lies in RAM and what on the disk."""
+    return PagingView(pages(process, start, count), process.machine.swap())
 
 
 def word(process: Process, address: int, length: int = 8) -> WordView:
