@@ -8,6 +8,7 @@ import pytest
 from memtwin.errors import SegmentationFault
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.frames import validate_buddy
+from memtwin.kernel.machine import Machine
 from memtwin.kernel.vma import validate_tree
 
 PAGE, READ, WRITE, ANON = 4096, 1, 2, 0x22
@@ -114,3 +115,14 @@ def test_mappings_that_fold_onto_one_place_of_the_window_keep_their_bytes() -> N
     assert space.read(low, 3) == b"low"
     assert space.sys_mremap(higher, 4 * PAGE, 4 * PAGE, 3, 0x410000000) == 0x410000000
     assert (space.read(0x410000064, 6), space.read(low, 3)) == (b"higher", b"low")
+
+
+def test_frames_beyond_four_gibibytes_are_as_good_as_others() -> None:
+    space = AddressSpace(Machine("64 GiB"))
+    blocks = [space.frames.alloc(10) for _ in range(1025)]  # 4 GiB
+    at = space.sys_mmap(0, 1 << 30, 3, ANON, None, 0)
+    assert space.touch(at, 4 << 20, WRITE) == space.rss_pages == 1024
+    space.write(at + (3 << 20), b"far")
+    assert space.read(at + (3 << 20), 3) == b"far"
+    assert space.touch(at + (64 << 20), 1 << 20, WRITE) == 256
+    assert max(blocks) > 1 << 20

@@ -5,9 +5,10 @@ from memtwin.kernel.flags cimport *
 from memtwin.kernel.guard cimport install_guards, remove_guards
 from memtwin.kernel.lazyfree cimport free_lazily
 from memtwin.kernel.mapping cimport modify
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.populate cimport advise_populate
 from memtwin.kernel.vma cimport Vma
+from memtwin.kernel.window cimport ALL_ONES
 from memtwin.memory cimport READ, WRITE
 
 @cython.locals(vma=Vma)

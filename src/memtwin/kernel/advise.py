@@ -57,8 +57,8 @@ if not cython.compiled:
     from memtwin.kernel.guard import install_guards, remove_guards
     from memtwin.kernel.lazyfree import free_lazily
     from memtwin.kernel.mapping import modify
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.populate import advise_populate
+    from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import READ, WRITE
 
 

@@ -7,9 +7,10 @@ from memtwin.kernel.filefault cimport file_fault, shared_write
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.growth cimport grown
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.thp cimport huge_fault, huge_write, reusable_frame
 from memtwin.kernel.vma cimport AnonVma, Vma
+from memtwin.kernel.window cimport ALL_ONES
 from memtwin.memory cimport READ, WRITE
 
 @cython.locals(vma=Vma)

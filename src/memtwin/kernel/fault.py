@@ -37,8 +37,8 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.growth import grown
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.thp import huge_fault, huge_write, reusable_frame
+    from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import WRITE
 
 

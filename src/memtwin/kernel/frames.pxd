@@ -19,8 +19,8 @@ cdef class Frames:
     cdef list spare_numbers
     cdef uint32_t next_number
 
-    cpdef uint32_t alloc(self, int order) noexcept
-    cdef uint32_t alloc_run(self, uint64_t wanted) noexcept
+    cpdef uint64_t alloc(self, int order) noexcept
+    cdef uint64_t alloc_run(self, uint64_t wanted) noexcept
     cdef void split_rest(self, uint64_t pfn, uint64_t wanted, int order) noexcept
     cpdef void give(self, uint64_t pfn, int order) noexcept
     cdef void give_run(self, uint64_t pfn, uint64_t count) noexcept

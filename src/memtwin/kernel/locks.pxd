@@ -3,9 +3,10 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mapping cimport modify
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.populate cimport populate
 from memtwin.kernel.vma cimport Vma
+from memtwin.kernel.window cimport ALL_ONES
 
 cdef int64_t do_mlock(Mm mm, uint64_t address, uint64_t length, uint64_t bits) noexcept
 cdef int64_t do_munlock(Mm mm, uint64_t address, uint64_t length) noexcept

@@ -25,8 +25,8 @@ if not cython.compiled:
         VM_PFNMAP,
     )
     from memtwin.kernel.mapping import modify
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.populate import populate
+    from memtwin.kernel.window import ALL_ONES
 
 
 def do_mlock(mm: Mm, address: int, length: int, bits: int) -> int:

@@ -8,24 +8,18 @@ from memtwin.kernel.folio cimport Folio
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.pagetable cimport PageTable
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree
-from memtwin.memory cimport READ, WRITE, Memory
+from memtwin.kernel.window cimport ALL_ONES, Window
+from memtwin.memory cimport READ, WRITE
 
 cdef extern from *:
     """
     #define TOUCHED_WORD 0x0404040404040404ULL
-    #define BYTES_WORD 0x0808080808080808ULL
-    #define ALL_ONES 0xFFFFFFFFFFFFFFFFULL
     """
-    const uint64_t TOUCHED_WORD, BYTES_WORD, ALL_ONES
-
-cdef enum:
-    DISCARD_PAGES = 32
-    CHUNKS_SHIFT = 8
-    CONFLICT = 0xFFFFFFF
+    const uint64_t TOUCHED_WORD
 
 cdef bint is_empty(uint64_t table, int entries) noexcept
 
-cdef class Mm(Memory):
+cdef class Mm(Window):
     cdef readonly VmaTree tree
     cdef readonly PageTable pages
     cdef readonly Frames frames
@@ -36,8 +30,6 @@ cdef class Mm(Memory):
     cdef public uint64_t start_code, end_code, start_stack
     cdef public int64_t max_map_count
     cdef readonly bint reclaims_tables
-    cdef uint64_t folds
-    cdef int chunk_shift
     cdef readonly uint64_t brk_start, brk_end
     cdef readonly int64_t min_flt, maj_flt
     cdef readonly int64_t number
@@ -57,7 +49,6 @@ cdef class Mm(Memory):
     cdef void add(self, Vma vma)
     cdef void drop(self, Vma vma)
     cdef void set_borders(self, Vma vma, uint64_t start, uint64_t end)
-    cdef uint64_t slot(self, uint64_t address) noexcept
     cdef void note_peak(self) noexcept
     cdef void zap(self, uint64_t start, uint64_t end) noexcept
     cpdef void zap_pages(self, uint64_t start, uint64_t end) noexcept
@@ -74,18 +65,10 @@ cdef class Mm(Memory):
     cdef void folio_sub(self, uint64_t pfn, int64_t times) noexcept
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
     cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
-    cdef void wipe_window(self, uint64_t start, uint64_t end) noexcept
-    cdef bint owned(self, uint64_t address) noexcept
-    cdef bint owns(self, uint64_t address) noexcept
-    cdef bint settle(self, uint64_t at, uint64_t address) noexcept
     cdef void unfold(self, uint64_t start) noexcept
-    cdef bint get(self, uint64_t host, uint64_t address, uint64_t length) noexcept
-    cdef bint put(self, uint64_t address, uint64_t host, uint64_t length) noexcept
-    cdef bint transfer(self, uint64_t address, uint64_t host, uint64_t length, int access) noexcept
     cdef void grant(self, uint64_t address, uint64_t pte) noexcept
     cdef uint64_t claim(self, uint64_t address, uint64_t pfn) noexcept
     cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
     cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
     cdef void free_whole_tables(self, uint64_t start, uint64_t end) noexcept
     cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
-    cdef void revoke(self, uint64_t start, uint64_t end, uint8_t bits) noexcept

@@ -19,19 +19,15 @@ import cython
 
 from memtwin.kernel.pagetable import PageTable
 from memtwin.kernel.vma import Vma, VmaTree
-from memtwin.memory import Memory
+from memtwin.kernel.window import Window
 
 if not cython.compiled:
     from memtwin.hostmem import (
         copy,
-        discard,
-        fill,
         load8,
         load16,
         load32,
         load64,
-        release,
-        reserve,
         store8,
         store32,
         store64,
@@ -60,10 +56,10 @@ if not cython.compiled:
         VM_SHARED,
         VM_WRITE,
     )
+    from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import READ, WRITE
 
-    DISCARD_PAGES, CHUNKS_SHIFT, CONFLICT = 32, 8, 0xFFFFFFF
-    TOUCHED_WORD, BYTES_WORD, ALL_ONES = 0x0404040404040404, 0x0808080808080808, 2**64 - 1
+    TOUCHED_WORD = 0x0404040404040404
 
 if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
@@ -77,7 +73,7 @@ def is_empty(table: int, entries: int) -> bool:
     return True
 
 
-class Mm(Memory):
+class Mm(Window):
     """An empty address space on `machine`.
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
@@ -90,14 +86,11 @@ class Mm(Memory):
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
         profile = machine.profile
         self.pages: Any = None
-        self.folds = 0
-        Memory.__init__(self, profile.page_size, window_bits)
+        Window.__init__(self, profile.page_size, window_bits)
         self.machine: Any = machine
         self.profile = profile
         self.frames = machine.frames
         self.zero_pfn = machine.zero_pfn
-        self.folds = reserve(4096)
-        self.chunk_shift = max(self.window_bits - CHUNKS_SHIFT, 2 * self.page_shift + 1)
         self.tree = VmaTree()
         self.pages = PageTable(self.frames, profile.levels)
         self.cached: Any = None
@@ -124,10 +117,7 @@ class Mm(Memory):
     def __del__(self) -> None:
         if self.pages is not None and self.frames.mapped_at:  # both garbage: the machine may have gone first
             self.release_all()
-        if self.folds:
-            release(self.folds, 4096)
-            self.folds = 0
-        Memory.__del__(self)
+        Window.__del__(self)
 
     def release_all(self) -> None:
         """exec and exit: every mapping, page and table goes; what others share stays theirs. Nothing can be mapped
@@ -208,10 +198,6 @@ class Mm(Memory):
                 self.shmem_pages += pages
             else:
                 self.file_pages += pages
-
-    def slot(self, address: int) -> int:
-        """Host address of the permission byte of the page at `address`."""
-        return self.permissions + ((address & self.mask) >> self.page_shift)
 
     def note_peak(self) -> None:
         """Resident pages are about to become fewer: remember how many there were (update_hiwater_rss)."""
@@ -364,52 +350,6 @@ class Mm(Memory):
         if load64(self.frames.home_at + 8 * pfn) == here:
             copy(self.frames.own_bytes(pfn), here, self.page_size)
 
-    def wipe_window(self, start: int, end: int) -> None:
-        """No page of [start, end) has bytes in the window any more: zeros there, and no permission.
-
-        A run of DISCARD_PAGES goes back to the host by madvise, a shorter one is cleared in place.
-        """
-        at = self.slot(start)
-        stop = at + ((end - start) >> self.page_shift)
-        while at < stop:
-            if at & 7 == 0 and stop - at >= 8 and load64(at) & BYTES_WORD == 0:
-                at += 8
-                continue
-            if not load8(at) & BYTES:
-                at += 1
-                continue
-            first = at
-            while at < stop and load8(at) & BYTES:
-                at += 1
-            place = self.window + ((first - self.permissions) << self.page_shift)
-            if at - first >= DISCARD_PAGES:
-                discard(place, (at - first) << self.page_shift)
-            else:
-                fill(place, 0, (at - first) << self.page_shift)
-        fill(self.slot(start), 0, (end - start) >> self.page_shift)
-
-    # the window, onto which addresses fold
-
-    def owned(self, address: int) -> bool:
-        """Whether the permission byte at the address's place in the window is about this address."""
-        at = self.folds + 4 * ((address & self.mask) >> self.chunk_shift)
-        return load32(at) == (address >> self.window_bits) + 1
-
-    def owns(self, address: int) -> bool:
-        """`owned`; the first page that has a permission in a piece of the window makes it its fold's."""
-        return self.owned(address) or self.settle(self.folds + 4 * ((address & self.mask) >> self.chunk_shift), address)
-
-    def settle(self, at: int, address: int) -> bool:
-        """A piece of the window is nobody's, and becomes the address's; or another's, and becomes nobody's for ever."""
-        have = load32(at)
-        if have == 0:
-            store32(at, (address >> self.window_bits) + 1)
-            return True
-        if have != CONFLICT:
-            store32(at, CONFLICT)
-            self.unfold((have - 1) << self.window_bits | (address & self.mask) >> self.chunk_shift << self.chunk_shift)
-        return False
-
     def unfold(self, start: int) -> None:
         """The pages of the piece that begins at `start` leave the window: bytes to `storage`, no permission."""
         end = start + (1 << self.chunk_shift)
@@ -425,36 +365,6 @@ class Mm(Memory):
             if table:
                 self.wipe_window(first, stop)
             start = stop
-
-    def get(self, host: int, address: int, length: int) -> bool:
-        """Copy out, also from addresses whose place in the window is another's."""
-        if self.owned(address) and self.owned(address + length - 1):
-            return Memory.get(self, host, address, length)
-        return self.transfer(address, host, length, READ)
-
-    def put(self, address: int, host: int, length: int) -> bool:
-        """Copy in, also to addresses whose place in the window is another's."""
-        if self.owned(address) and self.owned(address + length - 1):
-            return Memory.put(self, address, host, length)
-        return self.transfer(address, host, length, WRITE)
-
-    def transfer(self, address: int, host: int, length: int, access: int) -> bool:
-        """`get` or `put` page by page, without a look at permission bytes."""
-        while length:
-            step = self.page_size - (address & (self.page_size - 1))
-            if step > length:
-                step = length
-            at = self.fault(address & ALL_ONES, access)
-            if at == 0:
-                return False
-            if access == WRITE:
-                copy(at, host, step)
-            else:
-                copy(host, at, step)
-            address += step
-            host += step
-            length -= step
-        return True
 
     def grant(self, address: int, pte: int) -> None:
         """Set the permission bits that `pte` now grants to the page at `address`, and clear the others.
@@ -516,17 +426,9 @@ class Mm(Memory):
                 self.pages.free_table(self.pages.upper(at))
             at = self.pages.reach
 
-    def revoke(self, start: int, end: int, bits: int) -> None:
-        """Clear `bits` of the permission bytes of [start, end)."""
-        at = self.slot(start)
-        for i in range((end - start) >> self.page_shift):
-            byte = load8(at + i)
-            if byte & bits:
-                store8(at + i, byte & ~bits)
-
     def stop(self, signal: int, code: int, address: int, access: int) -> None:
         """Note the first illegal access. For an address that is none (SI_KERNEL) the kernel knows no address."""
-        Memory.stop(self, signal, code, 0 if code == SI_KERNEL else address, access)
+        Window.stop(self, signal, code, 0 if code == SI_KERNEL else address, access)
 
     def why(self, address: int, code: int) -> str:
         """The reason of a stop in words."""

@@ -4,10 +4,11 @@ from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.files cimport File
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mapping cimport fits_left, map_region, unmap_range
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.place cimport start_gap, unmapped_area
 from memtwin.kernel.populate cimport populate
 from memtwin.kernel.vma cimport Vma, new_vma
+from memtwin.kernel.window cimport ALL_ONES
 
 @cython.locals(vma=Vma, bits=int64_t, place=int64_t, page=uint64_t)
 cdef int64_t do_mmap(Mm mm, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,

@@ -61,10 +61,10 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.mapping import fits_left, map_region, unmap_range
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.place import start_gap, unmapped_area
     from memtwin.kernel.populate import populate
     from memtwin.kernel.vma import new_vma
+    from memtwin.kernel.window import ALL_ONES
 
 
 def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:

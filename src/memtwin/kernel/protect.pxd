@@ -4,9 +4,10 @@ from libc.stdint cimport int64_t, uint64_t
 from memtwin.hostmem cimport load64, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mapping cimport modify
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.populate cimport populate_vma
 from memtwin.kernel.vma cimport Vma
+from memtwin.kernel.window cimport ALL_ONES
 
 @cython.locals(vma=Vma)
 cdef int64_t do_mprotect(Mm mm, uint64_t address, uint64_t length, int64_t prot) noexcept

@@ -38,8 +38,8 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.mapping import modify
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.populate import populate_vma
+    from memtwin.kernel.window import ALL_ONES
 
 
 def do_mprotect(mm: Mm, address: int, length: int, prot: int) -> int:

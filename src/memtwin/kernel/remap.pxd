@@ -3,12 +3,13 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mapping cimport (do_munmap, fits_right, merge_new, take_chain)
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.movepages cimport move_pages
 from memtwin.kernel.newmap cimport lock_fits
 from memtwin.kernel.place cimport unmapped_area
 from memtwin.kernel.populate cimport populate
 from memtwin.kernel.vma cimport Vma
+from memtwin.kernel.window cimport ALL_ONES
 
 @cython.locals(vma=Vma, result=int64_t)
 cdef int64_t do_mremap(Mm mm, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags,

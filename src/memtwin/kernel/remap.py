@@ -29,11 +29,11 @@ if not cython.compiled:
         VM_SHARED,
     )
     from memtwin.kernel.mapping import do_munmap, fits_right, merge_new, take_chain
-    from memtwin.kernel.mm import ALL_ONES
     from memtwin.kernel.movepages import move_pages
     from memtwin.kernel.newmap import lock_fits
     from memtwin.kernel.place import unmapped_area
     from memtwin.kernel.populate import populate
+    from memtwin.kernel.window import ALL_ONES
 
 
 def do_mremap(mm: Mm, address: int, old_length: int, new_length: int, flags: int, new_address: int) -> int:

@@ -4,8 +4,9 @@ from libc.stdint cimport int64_t, uint16_t, uint64_t
 from memtwin.hostmem cimport load16, load64, store8, store16, store64
 from memtwin.kernel.files cimport Inode
 from memtwin.kernel.flags cimport *
-from memtwin.kernel.mm cimport ALL_ONES, Mm
+from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport Vma
+from memtwin.kernel.window cimport ALL_ONES
 
 @cython.locals(vma=Vma)
 cdef int64_t do_msync(Mm mm, uint64_t address, uint64_t length, int64_t flags) noexcept

@@ -28,7 +28,7 @@ if not cython.compiled:
         VM_LOCKED,
         VM_SHARED,
     )
-    from memtwin.kernel.mm import ALL_ONES
+    from memtwin.kernel.window import ALL_ONES
 
 
 def do_msync(mm: Mm, address: int, length: int, flags: int) -> int:

@@ -12,7 +12,7 @@ from memtwin.memory cimport READ, WRITE
 
 cdef int huge_fault(Mm mm, Vma vma, uint64_t address, int access) noexcept
 cdef void map_zeros(Mm mm, uint64_t start) noexcept
-@cython.locals(pfn=uint32_t)
+@cython.locals(pfn=uint64_t)
 cdef bint map_huge(Mm mm, Vma vma, uint64_t start) noexcept
 @cython.locals(folio=Folio)
 cdef bint huge_write(Mm mm, Vma vma, uint64_t address) noexcept
