@@ -27,4 +27,5 @@ cdef class File:
     cdef readonly int kind
     cdef readonly bint readable, writable, noexec
 
+cpdef File shared_memory(object machine, uint64_t size)
 cdef bint aligned_to_huge(object file, bint shared)
