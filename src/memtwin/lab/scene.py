@@ -59,7 +59,9 @@ class Scene:
         if shown is not None:
             views["pages"] = tuple(observe.touched_pages(one) for one in living[:2])
             views["address space"] = observe.address_space(shown)
-            views["heap"] = heapview.heap(shown, self.names)
+            views["heap"] = views["bins"] = heapview.heap(shown, self.names)
+        if self.machine.kernel.swap:
+            views["swap"] = self.machine.swap()
         return views
 
     def show(self, position: int) -> dict[str, Any]:
@@ -142,7 +144,8 @@ _PICTURES: dict[str, Callable[[Any, Any], str]] = {
     "pages": pictures.page_table,
     "frames": pictures.frames_grid,
     "heap": pictures.heap_strip,
-    "bins": lambda now, before: pictures.bins(now, before),
+    "bins": pictures.bins,
+    "swap": pictures.swap_map,
     "buddy": pictures.buddy,
 }
 
