@@ -156,7 +156,7 @@ _REASONS: dict[str, Callable[[_Run, State, bool], str]] = {
     "copy on write": _copied,
     "zero page": lambda run, before, many: "a read found the page of zeros that all processes share",
     "reuse": lambda run, before, many: (
-        f"a write made {'them' if many else 'it'} writable: no one else maps the frame now: nothing is copied"
+        f"a write made {'them' if many else 'it'} writable, as no one else maps the frame now; nothing was copied"
     ),
     "file": lambda run, before, many: (
         "found in the file's pages" if many else f"found in frame {run.first.frame}, a page of the file or of others"
