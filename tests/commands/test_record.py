@@ -78,6 +78,7 @@ def test_signals_are_forwarded(tmp_path: Path, sent: signal.Signals) -> None:
     assert (process.returncode, out) == (3, "got\n")
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # the child execs at once
 def test_a_terminals_interrupt_arrives_once(tmp_path: Path) -> None:
     shell = "trap 'echo got' INT; echo ready; i=0; while [ $i -lt 20 ]; do sleep 0.05; i=$((i+1)); done; exit 5"
     pid, terminal = pty.fork()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -44,9 +45,11 @@ def run(
     command: Sequence[str], environment: Mapping[str, str] | None = None, before: Callable[[], None] | None = None
 ) -> tuple[int, bytes, bytes]:
     """Status, standard output and standard error."""
-    done = subprocess.run(
-        command, env=environment, capture_output=True, timeout=SECONDS, check=False, preexec_fn=before
-    )  # fmt: skip
+    with warnings.catch_warnings():  # since Python 3.12: numpy's threads do no harm, `before` only makes system calls
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
+        done = subprocess.run(
+            command, env=environment, capture_output=True, timeout=SECONDS, check=False, preexec_fn=before
+        )  # fmt: skip
     return done.returncode, done.stdout, done.stderr
 
 
