@@ -115,7 +115,11 @@ class RawFile:
         streams: dict[int, list[Chunk]] = {}
         offset = GRAIN
         while offset + _CHUNK.size <= self.size:
-            magic, length, sequence, thread, _, stream = _CHUNK.unpack_from(self._map, offset)
+            # Not through the mapping: a look at each chunk would bring the whole file into this process.
+            head = os.pread(descriptor, _CHUNK.size, offset)
+            if len(head) < _CHUNK.size:
+                break  # the file has been cut short meanwhile
+            magic, length, sequence, thread, _, stream = _CHUNK.unpack(head)
             if magic != CHUNK_MAGIC or length < _CHUNK.size:
                 offset = _next_data(descriptor, offset + GRAIN)
                 continue
