@@ -56,10 +56,15 @@ def test_the_chunks_of_a_heap_fill_it(process: Process) -> None:
 
 
 def test_heaps_of_threads(process: Process) -> None:
+    mine = process.malloc(40)
+    process.free(mine)
     thread = process.thread()
     block = thread.malloc(300)
+    thread.free(thread.malloc(50))
     main, other = process.heaps()
     assert main.at(block) is None and other.at(block) is not None
+    assert [row.name for row in main.lists] == ["tcache 0x30", "tcache 0x40 of thread 1"]
+    assert "number 1 of 1 on the list 'tcache 0x30'" in process.explain(mine)
     assert other.chunks[-1].state == "top" and other.arena == "thread 1"
     assert "thread 1" in process.explain(other.chunks[-1].pointer)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtwin.heapview import heaps, mapped_chunk
+from memtwin.heapview import heaps, mapped_chunk, tcaches
 from memtwin.observe import Sight, address_space
 from memtwin.units import format_size
 from memtwin.views import AddressSpaceView, Chunk, HeapView, Page, Region
@@ -121,8 +121,8 @@ def _chunk(process: Process, heap: HeapView, chunk: Chunk, address: int) -> str:
     if chunk.state == "top":
         return f"It lies in the top of the {heap.arena} arena, {chunk.size} bytes that no block was cut from yet."
     where = "in use" if chunk.state == "live" else _where_free(heap, chunk)
-    if process.libc.tcache == chunk.pointer:
-        where = "in use by glibc itself: the thread's tcache, made at its first call"
+    if chunk.pointer in tcaches(process):
+        where = "in use by glibc itself: a thread's tcache, made at its first call"
     return f"It is {_part(chunk, address)}: the chunk at {chunk.address:#x} of {chunk.size} bytes, {where}."
 
 

@@ -109,15 +109,28 @@ def mapped_chunk(process: Process, start: int, end: int, address: int) -> Chunk 
 
 
 def _tcache_lists(process: Process, sight: Sight) -> Iterator[FreeList]:
-    """Those of the thread that called last."""
+    """Those of all threads, the main one's first."""
     libc: Any = process.libc
-    if not libc.tcache:
-        return
-    for index in range(libc.tcache_all_bins):
-        first = sight.word(libc.tcache + libc.tcache_entries + 8 * index)
-        if first:
-            name = f"tcache {32 + 16 * index:#x}" if index < 64 else f"tcache up to {1 << index - 53:#x}"
-            yield FreeList(name, tuple(_singly(sight, first, 0, libc.link_mask)))
+    for number, tcache in enumerate(tcaches(process)):
+        for index in range(libc.tcache_all_bins if tcache else 0):
+            first = sight.word(tcache + libc.tcache_entries + 8 * index)
+            if first:
+                name = f"tcache {32 + 16 * index:#x}" if index < 64 else f"tcache up to {1 << index - 53:#x}"
+                name += f" of thread {number}" if number else ""
+                yield FreeList(name, tuple(_singly(sight, first, 0, libc.link_mask)))
+
+
+def tcaches(process: Process) -> list[int]:
+    """Where the tcache of each thread lies, 0 for a thread without one; the main thread's first."""
+    libc, current = process.libc, process.libc.tid
+    if current == 0:
+        return [libc.tcache]  # nothing was called yet
+    found = []
+    for tid in (process.main_thread, *process.threads):
+        libc.switch_thread(tid)
+        found.append(libc.tcache)
+    libc.switch_thread(current)
+    return found
 
 
 def _arena_lists(sight: Sight, arena: int, libc: Any) -> Iterator[FreeList]:

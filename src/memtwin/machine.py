@@ -74,7 +74,7 @@ class Machine:
 
         program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
         without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36",
-        the newest known by default. data_model: "LP64" or "ILP32". tunables: as in GLIBC_TUNABLES, without
+        by default the one whose small program this is. data_model: "LP64". tunables: as in GLIBC_TUNABLES, without
         "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from glibc 2.34 on with
         libc_malloc_debug.so preloaded, without which it would do nothing.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.

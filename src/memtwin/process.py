@@ -72,7 +72,7 @@ class Process(ThreadCalls):
     """A process of a machine; `Machine.spawn` makes it.
 
     ended: None, or what the process died of; parent: the pid of the process that forked it, 0 for none; files: open
-    files by descriptor; threads: those made by `thread`, by tid.
+    files by descriptor; threads: those made by `thread`, by tid; main_thread: the tid of the one that began.
     """
 
     def __init__(self, machine: Machine, pid: int, space: AddressSpace, libc: Malloc, parent: int = 0) -> None:
@@ -86,7 +86,7 @@ class Process(ThreadCalls):
         self.files: dict[int, Any] = {}
         self.threads: dict[int, Thread] = {}
         self.spare_stacks: list[int] = []
-        self._thread = pid
+        self._thread = self.main_thread = pid
         self._made_threads = 0
         self._own: tuple[tuple[int, int], ...] = ()
 
@@ -213,7 +213,7 @@ class Process(ThreadCalls):
         space = self.space.fork(_WINDOW_BITS)
         child = Process(self.machine, pid, space, self.libc.fork(space), self.pid)
         child.files = dict(self.files)
-        child._thread = self._thread
+        child._thread = child.main_thread = self._thread
         child._own = self._own
         child._forked(self)
         return child
