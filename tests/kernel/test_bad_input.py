@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""Absurd arguments: every system call answers with a result or -errno, and the machine stays whole."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+from memtwin.errors import MemoryFault
+from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.check import validate_machine
+from memtwin.kernel.machine import Machine
+
+PAGE, WORD = 4096, (1 << 64) - 1
+NUMBERS = (
+    0, 1, 8, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 2 << 20, 1 << 32, 1 << 44, 1 << 46, (1 << 47) - PAGE, 1 << 47, 1 << 62,
+    1 << 63, WORD - PAGE, WORD - 1, WORD,
+)  # fmt: skip
+ZONE = 0x10000000
+
+
+def test_random_nonsense_leaves_the_machine_whole() -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    print(f"seed {seed}")
+    r = random.Random(seed)
+    machine = Machine("1 GiB")
+    space = AddressSpace(machine, 32)
+    opened = [machine.memfd(5 * PAGE, "/memfd:x"), machine.disk_file(b"x" * 9000, "/x"), machine.dev_zero]
+    files = [None, machine.closed, *opened]
+
+    def flags() -> int:
+        return r.choice((small(), 0x22, 0x32, 2, 0x12))
+
+    def number() -> int:
+        return r.choice(NUMBERS) if r.random() < 0.3 else ZONE + PAGE * r.randrange(32)
+
+    def length() -> int:
+        return r.choice(NUMBERS) if r.random() < 0.3 else PAGE * r.randrange(1, 8)
+
+    def small() -> int:
+        return r.choice((-1, 0, 1, 2, 3, 4, 7, 8, 22, 23, 100, 1 << 31, -(1 << 31), 1 << 40, r.randrange(1 << 20)))
+
+    calls = (
+        lambda: space.sys_mmap(number(), length(), small(), flags(), r.choice(files), length()),
+        lambda: space.sys_munmap(number(), length()),
+        lambda: space.sys_mprotect(number(), length(), small()),
+        lambda: space.sys_mremap(number(), length(), length(), small(), number()),
+        lambda: space.sys_brk(r.choice((number(), space.brk_start + PAGE * r.randrange(64)))),
+        lambda: space.sys_madvise(number(), length(), r.choice((small(), r.randrange(26), 102, 103))),
+        lambda: space.sys_mlock(number(), length()),
+        lambda: space.sys_mlock2(number(), length(), small()),
+        lambda: space.sys_munlock(number(), length()),
+        lambda: space.sys_mlockall(small()),
+        lambda: space.sys_munlockall(),
+        lambda: space.sys_msync(number(), length(), small()),
+        lambda: space.mincore_into([], number(), PAGE * r.randrange(4)),
+    )  # fmt: skip
+    for _ in range(700):
+        result = r.choice(calls)()
+        assert -4096 < result <= WORD
+        with suppress(MemoryFault):
+            r.choice((lambda at: space.read(at, 3), lambda at: space.write(at, b"xyz")))(number())
+        with suppress(MemoryFault):
+            space.touch(number(), PAGE * r.randrange(4), r.choice((1, 2)))
+            space.raise_stop()
+    validate_machine(machine, [space])
+    space.release_all()
+    validate_machine(machine, [])
