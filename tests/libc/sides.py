@@ -72,7 +72,7 @@ def host_side(player: Player) -> Side:
     entries = player.entries[:done].copy()
     entries["error"][np.isin(player.operations["op"][:done], (Op.THREAD_START, Op.THREAD_EXIT))] = 0
     values = player.values.reshape(-1, 10).tolist()
-    text, last = player.text, ending.message if ending.signal else ""
+    text, last = player.text, ending.message if ending.signal == 6 else ""
     if last:
         text = text.rstrip("\n").removesuffix(last)
     return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, ending.signal, last)
@@ -137,6 +137,9 @@ def library_calls(malloc: Malloc, rows: npt.NDArray[Any]) -> None:
     for row in rows:
         malloc.switch_thread(int(row["thread"]))
         op, size, argument, pointer = (int(row[name]) for name in ("op", "size", "argument", "pointer"))
+        if op == Play.POKE:  # it writes into a block of its own
+            malloc.space.write(pointer + size, argument.to_bytes(8, "little"))
+            continue
         if op == Op.FREE:
             malloc.free(pointer)
             continue

@@ -96,3 +96,17 @@ def test_the_chapters_helpers_end_the_process() -> None:
     assert process.xmalloc(10)
     with pytest.raises(Exited, match="out of memory"):
         process.xmalloc0(1 << 60)
+
+
+@pytest.mark.parametrize("pad", [0, 1, 5000, 186822])
+def test_trim_of_the_smallest_top_moves_the_break_up(libc: str, pad: int) -> None:
+    """glibc's own mistake: with a top of 32 bytes malloc_trim takes memory, and says that it gave some back."""
+    first = "p0 = malloc(50000)\nfree(p0)\np0 = malloc(50000)\n"
+    _, _, malloc = play(libc, first)
+    rest = malloc.mallinfo2()["keepcost"] - 32
+    script = f"{first}p1 = malloc({rest - 8})\nmallinfo2()\nmalloc_trim({pad})\nmallinfo2()\nmalloc_info(0)\np2 = malloc(100)\n"
+    host, twin, _ = play(libc, script)
+    same(host, twin)
+    before, after = host.values
+    assert before[9] == 32
+    assert after[0] > before[0]

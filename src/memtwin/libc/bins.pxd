@@ -34,7 +34,6 @@ cdef bint put_small(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef void mark_bin(State s, uint64_t av, uint64_t index) noexcept
 cdef void put_large(State s, uint64_t av, uint64_t p, uint64_t size) noexcept
 cdef uint64_t place_by_size(State s, uint64_t p, uint64_t head, uint64_t forward) noexcept
-cdef void mark_bin(State s, uint64_t av, uint64_t index) noexcept
 cdef void link_between(State s, uint64_t p, uint64_t back, uint64_t forward) noexcept
 cdef void consolidate(State s, uint64_t av) noexcept
 cdef uint64_t consolidate_one(State s, uint64_t av, uint64_t p, uint64_t fb) noexcept

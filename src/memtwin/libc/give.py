@@ -28,6 +28,7 @@ if not cython.compiled:
         MINSIZE,
         MMAP_THRESHOLD_MAX,
         PREV_INUSE,
+        PTRDIFF_MAX,
         WORD,
         State,
         get,
@@ -38,24 +39,32 @@ if not cython.compiled:
 
 
 def systrim(s: State, av: int, pad: int) -> bool:
-    """Move the break down to `pad` bytes above what is in use, in whole pages; True when it moved."""
+    """Move the break down to `pad` bytes above what is in use, in whole pages; True when it moved.
+
+    A top of MINSIZE has an area of -1 bytes, which the comparison takes for the largest there is: the break then moves
+    up. So it does in glibc, in every release (systrim's `top_area <= pad`, a long against a size_t).
+    """
     top = get(s, av + s.av_top)
     top_size = chunk_size(s, top)
-    if top_size <= MINSIZE + 1 or top_size - MINSIZE - 1 <= pad:
+    area = (top_size - MINSIZE - 1) & WORD
+    if area <= pad:
         return False
     unit = s.thp_pagesize if s.thp_pagesize else s.page_size
-    extra = (top_size - MINSIZE - 1 - pad) & ~(unit - 1)
+    extra = (area - pad) & ~(unit - 1) & WORD
     if extra == 0:
         return False
     now = 0 if s.morecore_fails else s.sbrk(0)
     if now != top + top_size:
         return False
-    s.sbrk(-cython.cast(cython.longlong, extra))
-    released = now - s.sbrk(0)
+    if area > PTRDIFF_MAX:
+        s.sbrk(((area ^ WORD) + pad + unit) & ~(unit - 1))
+    else:
+        s.sbrk(-cython.cast(cython.longlong, extra))
+    released = (now - s.sbrk(0)) & WORD
     if released == 0:
         return False
-    put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - released)
-    put(s, top + 8, (top_size - released) | PREV_INUSE)
+    put(s, av + s.av_system_mem, (get(s, av + s.av_system_mem) - released) & WORD)
+    put(s, top + 8, ((top_size - released) & WORD) | PREV_INUSE)
     return True
 
 
@@ -111,11 +120,13 @@ def free_to_arena(s: State, av: int, p: int, size: int) -> None:
 
 
 def free_rest(s: State, av: int, p: int) -> None:
-    """Free what realloc left over, or a top that has been replaced."""
+    """Free what realloc left over, or a top that has been replaced, while the arena is locked."""
+    s.holds_lock = True
     if s.remainders_bypass_tcache:
         free_to_arena(s, av, p, chunk_size(s, p))
     else:
         int_free(s, av, p)
+    s.holds_lock = False
 
 
 def free_to_fastbin(s: State, av: int, p: int, size: int) -> None:
@@ -133,6 +144,8 @@ def free_to_fastbin(s: State, av: int, p: int, size: int) -> None:
         return
     put(s, p + 16, (((p + 16) >> 12) & s.link_mask) ^ old)
     put(s, fb, p)
+    if s.holds_lock and old and chunk_size(s, old) >> 4 != size >> 4:
+        s.die("invalid fastbin entry (free)")
 
 
 def perturb_free(s: State, p: int, size: int) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import cython
 
 if not cython.compiled:
-    from memtwin.libc.bins import chunk_size, contiguous
+    from memtwin.libc.bins import bin_at, chunk_size, contiguous
     from memtwin.libc.give import free_rest
     from memtwin.libc.heap import grow_heap, new_heap
     from memtwin.libc.state import (
@@ -47,6 +47,9 @@ def sysmalloc(s: State, nb: int, av: int) -> int:
         tried_mmap = True
     if av == 0:
         return s.fail()
+    if not top_is_whole(s, av):
+        s.die(s.top_assertion)
+        return 0
     if av == s.main_arena:
         grow_main_arena(s, av, nb)
     elif not grow_thread_arena(s, av, nb) and not tried_mmap:
@@ -59,6 +62,16 @@ def sysmalloc(s: State, nb: int, av: int) -> int:
         put(s, av + s.av_max_system_mem, get(s, av + s.av_system_mem))
     mem = cut_top(s, av, nb)
     return mem if mem else s.fail()
+
+
+def top_is_whole(s: State, av: int) -> bool:
+    """What sysmalloc asserts: there is no top yet, or it has a sane size and ends at a page."""
+    top = get(s, av + s.av_top)
+    word = get(s, top + 8)
+    size = chunk_size(s, top)
+    if top == bin_at(s, av, 1) and size == 0:
+        return True
+    return size >= MINSIZE and word & PREV_INUSE != 0 and (top + size) & (s.page_size - 1) == 0
 
 
 def cut_top(s: State, av: int, nb: int) -> int:

@@ -73,6 +73,8 @@ cdef class State:
     cdef public bint morecore_fails
 
     cdef readonly list pieces
+    cdef readonly object top_assertion
+    cdef bint holds_lock
     cdef readonly uint64_t mmap_threshold, trim_threshold, top_pad, arena_test, arena_max
     cdef readonly uint64_t tcache_bins, tcache_count, tcache_unsorted_limit, tcache_max_bytes
     cdef readonly uint64_t max_fast, thp_pagesize, hp_pagesize

@@ -32,6 +32,7 @@ from __future__ import annotations
 import cython
 
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.libc.assertions import top_assertion
 from memtwin.libc.release import Release
 
 if not cython.compiled:
@@ -128,6 +129,8 @@ class State:
         self.narenas_limit = self.free_list = self.next_to_use = self.aligned_heap_area = 0
         self.bytes_copied = self.unsorted_count = 0
         self.pieces: list[int] = []
+        self.top_assertion = top_assertion(release.name)
+        self.holds_lock = False
 
     def _set_layout(self, release: Release) -> None:
         """Where a release has the fields of an arena and of a thread's cache, and how large heap_info is."""
@@ -190,8 +193,8 @@ class State:
         self.mmapped_mem = self.max_mmapped_mem = self.sbrk_base = 0
 
     def die(self, message: str) -> None:
-        """malloc_printerr: glibc prints the message and aborts. The first one counts."""
-        if not self.dead:
+        """malloc_printerr: glibc prints the message and aborts. The first counts, or an illegal access before it."""
+        if not self.dead and not self.space.stop_signal:
             self.dead = True
             self.abort = message
 

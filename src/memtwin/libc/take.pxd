@@ -12,6 +12,7 @@ cdef enum:
 cdef uint64_t int_malloc(State s, uint64_t av, uint64_t request) noexcept
 cdef uint64_t find_chunk(State s, uint64_t av, uint64_t nb) noexcept
 cdef uint64_t take_fast(State s, uint64_t av, uint64_t nb) noexcept
+cdef bint put_next_fast(State s, uint64_t fb, uint64_t p) noexcept
 cdef uint64_t take_small(State s, uint64_t av, uint64_t nb) noexcept
 cdef uint64_t sort_unsorted(State s, uint64_t av, uint64_t nb) noexcept
 cdef bint unsorted_is_sane(State s, uint64_t av, uint64_t p, uint64_t size, uint64_t back) noexcept

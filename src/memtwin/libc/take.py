@@ -111,7 +111,8 @@ def take_fast(s: State, av: int, nb: int) -> int:
     if p & ALIGN_MASK and s.link_mask:
         s.die("malloc(): unaligned fastbin chunk detected 2")
         return 0
-    put(s, fb, (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16))
+    if not put_next_fast(s, fb, p):
+        return 0
     if chunk_size(s, p) >> 4 != nb >> 4:
         s.die("malloc(): memory corruption (fast)")
         return 0
@@ -126,9 +127,20 @@ def take_fast(s: State, av: int, nb: int) -> int:
         if s.checks_fastbin_size and tcache_index(chunk_size(s, other)) != index:
             s.die("malloc(): chunk size mismatch in fastbin")
             return 0
-        put(s, fb, (((other + 16) >> 12) & s.link_mask) ^ get(s, other + 16))
+        if not put_next_fast(s, fb, other):
+            return 0
         tcache_put(s, other, index)
     return p + HEADER
+
+
+def put_next_fast(s: State, fb: int, p: int) -> bool:
+    """The chunk after `p` becomes the first of the fast bin; where there are threads its address is checked first."""
+    after = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
+    if not s.single and after & ALIGN_MASK and s.link_mask:
+        s.die("malloc(): unaligned fastbin chunk detected")
+        return False
+    put(s, fb, after)
+    return True
 
 
 def take_small(s: State, av: int, nb: int) -> int:
