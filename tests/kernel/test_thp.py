@@ -83,3 +83,14 @@ def test_freed_lazily_it_stays_mapped(space: AddressSpace) -> None:
     space.touch(at, 2 * MIB, WRITE)
     assert space.sys_madvise(at, 2 * MIB, FREE) == 0
     assert space.touch(at, 2 * MIB, WRITE) == 0
+
+
+def test_no_frame_is_lost_when_the_last_page_of_a_shared_huge_page_is_copied(space: AddressSpace) -> None:
+    at = huge(space)
+    space.touch(at, 2 * MIB, WRITE)
+    child = space.fork(40)
+    child.touch(at, 2 * MIB, WRITE)
+    space.touch(at, 1, WRITE)
+    space.sys_madvise(at + PAGE, 2 * MIB - PAGE, DONTNEED)
+    assert space.touch(at, 2 * MIB, WRITE) == 511
+    child.release_all()

