@@ -110,7 +110,7 @@ def move_all(mm: Mm, start: int, end: int, new_address: int, flags: int) -> int:
             result = moved
         first = False
         to = moved + length
-        vma = mm.tree.find(last_end)
+        vma = mm.tree.find(last_end) if last_end < end else None
     return result
 
 
