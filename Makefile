@@ -6,7 +6,7 @@ PY := $(VENV)/bin/python
 SOURCES := $(shell find src meson.build pyproject.toml -type f -not -name '*.pyc')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test agreement lab-browser verify-kernel verify-layout check docs bench clean libcs
+.PHONY: help demo install test agreement lab-browser verify-kernel verify-long verify-layout check docs bench clean libcs
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -47,6 +47,9 @@ agreement: install ## record real programs and replay them: every address must b
 
 verify-kernel: install ## a million random operations on the twin and on the real kernel, compared
 	$(VENV)/bin/memtwin verify kernel --ops 1000000
+
+verify-long: install ## 100 million allocator calls on the twin and on each release's real C library, compared; hours
+	$(VENV)/bin/memtwin verify libc --glibc all --ops 100000000
 
 verify-layout: install ## 10,000 random C declarations a data model, laid out by memtwin and by gcc
 	$(PY) scripts/verify-layout

@@ -31,6 +31,7 @@ class What(StrEnum):
     """What can be verified."""
 
     kernel = "kernel"
+    libc = "libc"
     start = "start"
 
 
@@ -46,6 +47,7 @@ def command(
         str,
         typer.Argument(
             help="kernel: random memory operations on the twin and on the real kernel. "
+            "libc: random allocator calls on the twin and on a real C library. "
             "start: a program's layout after execve, and all its memory calls. "
             "FILE.py, or script FILE: the calls of a script, line by line."
         ),
@@ -56,7 +58,8 @@ def command(
     seed: Annotated[str, typer.Option(help="Any text; a random one when left out. The same seed, the same run.")] = "",
     ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
     script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
-    against: Annotated[Against, typer.Option(help="host: the real kernel against itself.")] = Against.twin,
+    against: Annotated[Against, typer.Option(help="host: the real one against itself.")] = Against.twin,
+    glibc: Annotated[str, typer.Option(help="libc: a release such as 2.41, or all; 2.36 when left out.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
@@ -64,6 +67,10 @@ def command(
         sys.exit(_play_calls([what] if what.endswith(".py") else program or [], as_json))
     if what not in list(What):
         raise UserError(f"verify {what!r}: choose from {', '.join(What)}, script FILE, or FILE.py")
+    if what == What.libc:
+        from memtwin.commands import verify_libc
+
+        sys.exit(verify_libc.run(glibc, seed, ops, script, against is Against.host, as_json))
     if what == What.start:
         sys.exit(_start(program or [], as_json))
     with Scene() as scene:

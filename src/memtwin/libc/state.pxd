@@ -67,7 +67,7 @@ cdef class State:
     cdef bint started
     cdef public bint single
     cdef readonly uint64_t tcache, thread_arena
-    cdef bint no_tcache
+    cdef bint no_tcache, from_cache
     cdef public uint64_t tcache_key
     cdef readonly uint64_t curbrk
     cdef public bint morecore_fails

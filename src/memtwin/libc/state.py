@@ -128,6 +128,7 @@ class State:
         self.narenas = 1
         self.narenas_limit = self.free_list = self.next_to_use = self.aligned_heap_area = 0
         self.bytes_copied = self.unsorted_count = 0
+        self.from_cache = False  # int_malloc's block came out of the thread's cache after all: it is not perturbed
         self.pieces: list[int] = []
         self.top_assertion = top_assertion(release.name)
         self.holds_lock = False

@@ -56,8 +56,9 @@ def int_malloc(s: State, av: int, request: int) -> int:
     if nb == 0:
         return s.fail()
     mem = find_chunk(s, av, nb) if av else sysmalloc(s, nb, av)
-    if mem and s.perturb:
+    if mem and s.perturb and not s.from_cache:
         perturb_new(s, mem, request)
+    s.from_cache = False
     return mem
 
 
@@ -246,7 +247,10 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
         s.unsorted_count += 1
         if cached and s.tcache_unsorted_limit and s.unsorted_count > s.tcache_unsorted_limit:
             break
-    return tcache_get(s, index) if cached else 0
+    if not cached:
+        return 0
+    s.from_cache = True
+    return tcache_get(s, index)
 
 
 def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""memtwin verify libc: random allocator calls on the twin and on a real C library of some release."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from memtwin.errors import UserError
+from memtwin.host.libcs import SOURCES, find_libc
+from memtwin.libc.release import DEFAULT
+from memtwin.verify.libc.compare import Repeat, TwinMaker, compare
+from memtwin.verify.libc.run import Report, verify
+from memtwin.verify.libc.script import parse_script
+from memtwin.verify.libc.twin import LibcTwin
+
+
+def run(glibc: str, seed: str, operations: int, script: Path | None, against_host: bool, as_json: bool) -> int:
+    """Compare one library, or all that are 64-bit ("all", the operations shared out); the exit status.
+
+    UserError: a library that is not known or not here.
+    """
+    make_twin: TwinMaker = Repeat if against_host else LibcTwin
+    if script:
+        return _play(script, make_twin, as_json)
+    names = [name for name in SOURCES if "-" not in name] if glibc == "all" else [glibc or DEFAULT]
+    seed = seed or f"{random.SystemRandom().randrange(1 << 32):x}"
+    reports = [_verify(name, seed, operations // len(names), make_twin, as_json) for name in names]
+    if as_json:
+        print(json.dumps([asdict(report) for report in reports] if glibc == "all" else asdict(reports[0])))
+    return 1 if any(report.differences for report in reports) else 0
+
+
+def _verify(name: str, seed: str, operations: int, make_twin: TwinMaker, quiet: bool) -> Report:
+    columns = (TextColumn("glibc {task.fields[name]}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar: Any = nullcontext() if quiet or not sys.stderr.isatty() else Progress(*columns)
+    libc = find_libc(name)
+    with bar as shown:
+        if shown is None:
+            report = verify(libc, seed, operations, make_twin)
+        else:
+            task = shown.add_task("", total=operations, name=name)
+            report = verify(
+                libc, seed, operations, make_twin, None, lambda r: shown.update(task, completed=r.operations)
+            )
+    if not quiet:
+        print(format_report(report), flush=True)
+    return report
+
+
+def _play(path: Path, make_twin: TwinMaker, as_json: bool) -> int:
+    """Play the operations of a file; tell the first difference; the exit status."""
+    try:
+        script = parse_script(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error}") from None
+    libc = find_libc(script.libc)
+    found = compare(libc, script.operations, script.slots, script.environment, make_twin)
+    if as_json:
+        print(json.dumps({"operations": len(script.operations), "difference": found and str(found)}))
+    else:
+        print(found or f"{len(script.operations)} operations on glibc {script.libc}, no difference")
+    return 1 if found else 0
+
+
+def format_report(report: Report) -> str:
+    """The report for a person."""
+    rate = report.operations / report.seconds if report.seconds else 0.0
+    lines = [
+        f"glibc {report.libc}, seed {report.seed}: {report.operations:,} operations in {report.columns:,} columns, "
+        f"{report.seconds:.0f} s ({rate:,.0f} a second): {len(report.differences)} differences",
+        "  " + ", ".join(f"{name} {count:,}" for name, count in report.counts.most_common()),
+        "never compared:",
+        *(f"  {line}" for line in report.left_out),
+    ]
+    for found in report.differences:
+        lines += ["", f"difference in column {found.column}:", found.text, "script:", found.script]
+    return "\n".join(lines)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: LGPL-2.1-or-later
+"""The twin against the real C libraries: a slice of random calls for each release, with a fresh seed every time."""
+
+import json
+import random
+
+import pytest
+
+from memtwin.commands.verify_libc import format_report, run
+from memtwin.host.libcs import available, find_libc
+from memtwin.libc.release import VERIFIED
+from memtwin.verify.libc.compare import compare
+from memtwin.verify.libc.run import verify
+from memtwin.verify.libc.script import parse_script
+from memtwin.verify.libc.twin import LibcTwin
+
+
+@pytest.fixture(params=VERIFIED)
+def libc(request: pytest.FixtureRequest):
+    if request.param not in available():
+        pytest.skip(f"no C library {request.param}: make libcs")
+    return find_libc(request.param)
+
+
+def test_no_difference(libc):
+    seed = f"{random.randrange(1 << 32):x}"
+    report = verify(libc, seed, 25_000, LibcTwin)
+    print(format_report(report))
+    assert report.operations >= 25_000
+    assert report.differences == []
+
+
+SCRIPTS = {
+    "perturb skips what comes through the cache": "environment GLIBC_TUNABLES=glibc.malloc.perturb=85\n"
+    + "".join(f"p{i} = malloc(1500)\np99 = malloc(20)\n" for i in range(4))
+    + "".join(f"free(p{i})\n" for i in range(4)) + "p5 = malloc(1500)\nstop\n",
+    "calloc after the top was given back": "p0 = malloc(600000)\nfree(p0)\nmalloc_trim(0)\np1 = calloc(940, 32)\nstop\n",
+    "a thread's table of its own blocks": "start thread 1\nthread 1: p0 = malloc(100)\nthread 1: exit\nstop\n",
+    "memalign's tail": "p0 = memalign(8192, 238790)\np1 = calloc(25409, 33)\nfree(p0)\nfree(p1)\nstop\n",
+    "mremap counts": "p0 = malloc(500000)\np0 = realloc(p0, 900000)\np0 = realloc(p0, 1900000)\nmallinfo2()\nstop\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_that_once_differed(libc, name):
+    script = parse_script(SCRIPTS[name])
+    assert compare(libc, script.operations, script.slots, script.environment, LibcTwin) is None
+
+
+def test_a_wrong_release_is_noticed(tmp_path, capsys):
+    """The comparison of 2.41's library with a twin of 2.36 must fail."""
+    if "2.41" not in available():
+        pytest.skip("no C library 2.41: make libcs")
+
+    def of_another_release(player, environment):
+        twin = LibcTwin(player, environment)
+        other = type(twin.malloc)(twin.space, "2.36", main_arena=player.main_arena(), mp=player.mp())
+        twin._performer.malloc = other
+        return twin
+
+    report = verify(find_libc("2.41"), "negative control", 2000, of_another_release, ["tiny"], most_differences=1)
+    assert len(report.differences) == 1
+
+
+def test_the_command(capsys):
+    assert run("2.36", "abc", 1000, None, False, True) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["operations"] >= 1000 and report["differences"] == []
+
+
+def test_an_unknown_library_is_a_user_error():
+    from memtwin.errors import UserError
+
+    with pytest.raises(UserError, match="no libc is known as 9.9"):
+        run("9.9", "", 1000, None, False, False)
