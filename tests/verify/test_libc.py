@@ -24,9 +24,9 @@ def libc(request: pytest.FixtureRequest):
 
 def test_no_difference(libc):
     seed = f"{random.randrange(1 << 32):x}"
-    report = verify(libc, seed, 25_000, LibcTwin)
+    report = verify(libc, seed, 6_000, LibcTwin)
     print(format_report(report))
-    assert report.operations >= 25_000
+    assert report.operations >= 6_000
     assert report.differences == []
 
 
