@@ -134,7 +134,7 @@ class AddressSpace(Mm):
         child.start_code, child.end_code, child.start_stack = self.start_code, self.end_code, self.start_stack
         child.mmap_min_addr = self.mmap_min_addr
         child.max_map_count = self.max_map_count
-        child.stack_limit, child.memlock_limit = self.stack_limit, self.memlock_limit
+        child.inherit_limits(self)
         child.def_flags = self.def_flags & VM_NOHUGEPAGE
         if not copy_space(self, child):
             child.release_all()

@@ -126,6 +126,8 @@ def give_back(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
         if vma.inode is None or vma.flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
             return -EACCES
         vma.inode.punch(vma.page_offset(start, mm.page_shift), vma.page_offset(end, mm.page_shift))
+    elif advice in (MADV_COLD, MADV_PAGEOUT):
+        mm.machine.reclaim.advise(mm, start, end, advice == MADV_PAGEOUT)
     elif advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
         mm.zap_pages(start, end)
         if mm.reclaims_tables:

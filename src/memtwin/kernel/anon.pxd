@@ -3,8 +3,9 @@ cimport cython
 from libc.stdint cimport uint64_t
 from memtwin.hostmem cimport store16, store32, store64
 from memtwin.kernel.flags cimport *
-from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.frames cimport Frames, born
 from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.policies.policy cimport ANON
 from memtwin.kernel.vma cimport AnonVma, Vma
 
 @cython.locals(anon=AnonVma)

@@ -14,6 +14,8 @@ from memtwin.kernel.vma import Vma
 if not cython.compiled:
     from memtwin.hostmem import store16, store32, store64
     from memtwin.kernel.flags import FRAME_ANON, FRAME_EXCLUSIVE, VM_ACCESS
+    from memtwin.kernel.frames import born
+    from memtwin.kernel.policies.policy import ANON
 
 
 def new_anon_page(mm: Mm, vma: Vma, pfn: int, address: int) -> None:
@@ -24,6 +26,7 @@ def new_anon_page(mm: Mm, vma: Vma, pfn: int, address: int) -> None:
     store32(frames.owner_at + 4 * pfn, vma.anon.number)
     store64(frames.index_at + 8 * pfn, vma.page_offset(address, mm.page_shift))
     mm.anon_pages += 1
+    born(frames, mm.group, pfn, ANON)
 
 
 def prepare_anon(mm: Mm, vma: Vma) -> None:

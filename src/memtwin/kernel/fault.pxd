@@ -7,8 +7,9 @@ from memtwin.kernel.filefault cimport file_fault, shared_write
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.growth cimport grown
-from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.mm cimport Mm, is_short
 from memtwin.kernel.thp cimport huge_fault, huge_write, reusable_frame
+from memtwin.kernel.swapin cimport swap_in
 from memtwin.kernel.vma cimport AnonVma, Vma
 from memtwin.kernel.window cimport ALL_ONES
 from memtwin.memory cimport READ, WRITE

@@ -24,6 +24,7 @@ if not cython.compiled:
         PTE_DIRTY,
         PTE_GUARD,
         PTE_PRESENT,
+        PTE_SWAP,
         PTE_USER,
         PTE_WRITABLE,
         PTE_ZERO,
@@ -37,6 +38,8 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.growth import grown
+    from memtwin.kernel.mm import is_short
+    from memtwin.kernel.swapin import swap_in
     from memtwin.kernel.thp import huge_fault, huge_write, reusable_frame
     from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import WRITE
@@ -57,7 +60,9 @@ def handle_fault(mm: Mm, address: int, access: int) -> int:
 
 
 def fault_page(mm: Mm, vma: Vma, address: int, access: int) -> int:
-    """An access that the VMA allows, to the page at `address` (handle_mm_fault)."""
+    """An access that the VMA allows, to the page at `address` (handle_mm_fault). Memory that is short is won first."""
+    if is_short(mm) and not mm.relieve():
+        return SIGKILL << 8
     at = mm.pages.entry(address)
     if at == 0:
         code = huge_fault(mm, vma, address, access)
@@ -89,6 +94,10 @@ def fault_entry(mm: Mm, vma: Vma, at: int, address: int, access: int) -> int:
     pte = load64(at)
     if not pte & PTE_PRESENT:
         return fault_missing(mm, vma, at, address, access)
+    if pte & PTE_SWAP:
+        return swap_in(mm, vma, at, address, access)
+    if mm.frames.watch:
+        mm.frames.touched(pte >> mm.page_shift)
     if access == WRITE and not pte & PTE_WRITABLE:
         return fault_write_protected(mm, vma, at, address)
     bits = PTE_ACCESSED | (PTE_DIRTY if access == WRITE else 0)
@@ -104,6 +113,9 @@ def fault_missing(mm: Mm, vma: Vma, at: int, address: int, access: int) -> int:
     """No page is mapped: a file's, or demand zero, where a read finds the shared zero page and a write gets a frame."""
     if load64(at) & PTE_GUARD:
         return SIGSEGV << 8 | SEGV_MAPERR
+    if load64(at) & PTE_SWAP:
+        code = swap_in(mm, vma, at, address, access)
+        return code if code >= 0 else copy_page(mm, vma, at, address)
     if vma.inode is not None:
         return file_fault(mm, vma, address, access)
     if access == WRITE:
@@ -133,7 +145,7 @@ def fault_write_protected(mm: Mm, vma: Vma, at: int, address: int) -> int:
         shared_write(mm, vma, at, address)
         return 0
     if not pte & PTE_ZERO and flags & FRAME_ANON and (flags & FRAME_EXCLUSIVE or reusable_frame(mm, pfn)):
-        mm.frames.set_flags(pfn, flags | FRAME_EXCLUSIVE)
+        mm.frames.set_flags(pfn, load16(mm.frames.flags_at + 2 * pfn) | FRAME_EXCLUSIVE)
         pte |= PTE_WRITABLE | PTE_ACCESSED | PTE_DIRTY
         store64(at, pte)
         mm.grant(address, pte)

@@ -66,7 +66,9 @@ def obtain(mm: Mm, vma: Vma, index: int) -> int:
     pfn = int(inode.find(index))
     if pfn:
         return pfn
-    if not inode.in_memory:
+    if index in inode.swapped:
+        mm.maj_flt += 1
+    elif not inode.in_memory:
         mm.maj_flt += 1
         first = index - READ_AROUND // 2 if index > READ_AROUND // 2 else 0
         for page in range(first, first + READ_AROUND):

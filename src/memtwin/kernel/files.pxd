@@ -2,7 +2,8 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from memtwin.hostmem cimport store16, store32, store64
 from memtwin.kernel.flags cimport *
-from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.frames cimport Frames, born
+from memtwin.kernel.policies.policy cimport ANON, FILE
 
 cdef class Inode:
     cdef readonly Frames frames
@@ -12,7 +13,9 @@ cdef class Inode:
     cdef readonly bytes content
     cdef readonly str identity
     cdef readonly dict pages, vmas
-    cdef public int64_t opened
+    cdef public int64_t opened, promised
+    cdef readonly dict swapped, written
+    cdef readonly set evicted
 
     cdef uint64_t limit(self) noexcept
     cdef int64_t find(self, uint64_t index)

@@ -18,6 +18,8 @@ from memtwin.kernel.frames import Frames
 if not cython.compiled:
     from memtwin.hostmem import store16, store32, store64
     from memtwin.kernel.flags import FILE_ZERO, FRAME_FILE, FRAME_MEMORY, NO_FRAME
+    from memtwin.kernel.frames import born
+    from memtwin.kernel.policies.policy import ANON, FILE
 
 ALL_PAGES = 1 << 46
 
@@ -26,7 +28,8 @@ class Inode:
     """A file. size: bytes. in_memory: shmem, else on a disk file system that wants to know of first writes to a page.
 
     content: the bytes that a file on disk begins with, zeros beyond. identity: "device inode" as maps shows it.
-    vmas: who maps it, as keys. opened: open descriptions that keep it alive while nobody maps it.
+    swapped: slots of pages in swap, by index. evicted: pages of a warm file that reclaim took; written: bytes of pages
+    that were written back. promised: pages counted in Committed_AS. vmas: who maps it, as keys. opened: open descriptions that keep it alive while nobody maps it.
     """
 
     def __init__(
@@ -42,6 +45,10 @@ class Inode:
         self.pages: dict[int, int] = {}
         self.vmas: dict[Any, None] = {}
         self.opened = 0
+        self.promised = 0
+        self.swapped: dict[int, int] = {}
+        self.evicted: set[int] = set()
+        self.written: dict[int, bytes] = {}
 
     def limit(self) -> int:
         """How many pages the file has; those from here on raise SIGBUS."""
@@ -52,7 +59,7 @@ class Inode:
         pfn = self.pages.get(index)
         if pfn is not None:
             return pfn
-        if self.warm and index < self.limit():
+        if self.warm and index not in self.evicted and index < self.limit():
             return self.bring(index)
         return 0
 
@@ -66,11 +73,34 @@ class Inode:
         store32(frames.owner_at + 4 * pfn, self.number)
         store64(frames.index_at + 8 * pfn, index)
         self.pages[index] = pfn
-        if self.content:
-            data = self.content[index << frames.page_shift : (index + 1) << frames.page_shift]
-            if data.strip(b"\0"):
-                frames.put_bytes(pfn, data)
+        born(frames, frames.root, pfn, ANON if self.in_memory else FILE)
+        data = self.stored(index)
+        if data.strip(b"\0"):
+            frames.put_bytes(pfn, data)
         return pfn
+
+    def stored(self, index: int) -> bytes:
+        """The bytes of page `index`, which is not cached, as disk or swap has them; they leave swap."""
+        self.evicted.discard(index)
+        slot = self.swapped.pop(index, 0)
+        if slot:
+            return self.frames.swap_area.take_bytes(slot)
+        shift = self.frames.page_shift
+        return self.written.get(index) or self.content[index << shift : (index + 1) << shift]
+
+    def evict(self, pfn: int, index: int, dirty: bool) -> bool:
+        """The page, which nobody maps any more, leaves RAM: to swap, or to the disk if it is dirty. False: no slot."""
+        if self.in_memory:
+            slot = self.frames.swap_area.store_page(pfn)
+            if slot == 0:
+                return False
+            self.swapped[index] = slot
+        else:
+            self.evicted.add(index)
+            if dirty:
+                self.written[index] = self.frames.page_bytes(pfn)
+        del self.pages[index]
+        return True
 
     def forget(self, vma: Any) -> None:
         """`vma` maps it no more; a file that nobody has open either is gone."""
@@ -84,15 +114,17 @@ class Inode:
             return
         self.drop_pages(0, ALL_PAGES)
         self.frames.forget_owner(self.number)
-        self.number = 0
+        self.frames.committed -= self.promised
+        self.number = self.promised = 0
 
     def drop_pages(self, first: int, last: int) -> None:
         """Pages [first, last) leave the page cache; none is mapped."""
         for page in [page for page in self.pages if first <= page < last]:
-            pfn = self.pages.pop(page)
-            self.frames.drop_bytes(pfn)
-            self.frames.set_flags(pfn, 0)
-            self.frames.give(pfn, 0)
+            self.frames.free_page(self.pages.pop(page))
+        for page in [page for page in self.swapped if first <= page < last]:
+            self.frames.swap_area.take_bytes(self.swapped.pop(page))
+        for page in [page for page in self.written if first <= page < last]:
+            del self.written[page]
 
     def unmap(self, first: int, last: int) -> None:
         """Nobody maps pages [first, last) any more; private copies of them go too (unmap_mapping_range)."""
@@ -159,8 +191,13 @@ def aligned_to_huge(file: Any, shared: bool) -> bool:
     return (file.kind == FILE_ZERO and not shared) or (file.inode is not None and not file.inode.in_memory)
 
 
-def shared_memory(machine: Any, size: int) -> File:
-    """What an anonymous shared mapping maps: a file of its own that lives as long as the mapping (shmem_zero_setup)."""
+def shared_memory(machine: Any, size: int, promised: bool = True) -> File:
+    """What an anonymous shared mapping maps: a file of its own that lives as long as the mapping (shmem_zero_setup).
+
+    promised: it counts in Committed_AS; MAP_NORESERVE leaves that out."""
     file = File(Inode(machine.frames, size, f"00:01 {machine.next_inode()}"), "/dev/zero (deleted)")
     file.inode.opened = 0
+    if promised:
+        file.inode.promised = size >> machine.frames.page_shift
+        machine.frames.committed += file.inode.promised
     return file

@@ -123,6 +123,7 @@ cdef enum:
     PTE_SWAP = 0x400
     PTE_GUARD = 0x800
     PTE_MAPPED = 0x101
+    PTE_SWAP_EXCLUSIVE = 8
     TOUCHED = 4
     BYTES = 8
     GRANTS = 7

@@ -56,16 +56,18 @@ SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR, SI_KERNEL = 1, 2, 2, 128
 #
 #    63  62        52 51           12  11   10    9    8    7    6   5   4   3   2   1   0
 #   +---+------------+---------------+----+----+----+----+----+----+---+---+---+---+---+---+
-#   |   |            |      PFN      |    |SWAP|ZERO|NONE| PS | D  | A |   |   | U | W | P |
+#   |   |            |      PFN      |    |SWAP|ZERO|NONE| PS | D  | A |   |EXC| U | W | P |
 #   +---+------------+---------------+----+----+----+----+----+----+---+---+---+---+---+---+
 #
 # P present, W writable, U user, A accessed, D dirty, PS a huge page (in the table above the last): the processor's.
 # ZERO: the shared zero page (Linux: PAGE_SPECIAL). NONE: the page is there and PROT_NONE keeps everybody out; P is
 # clear then (Linux: _PAGE_PROTNONE). SWAP: not present, the PFN field holds a swap slot (Linux: a swap entry).
+# EXC: of a swap PTE, that the page was nobody else's when it went (Linux: _PAGE_SWP_EXCLUSIVE).
 # GUARD (P, NONE and SWAP clear): MADV_GUARD_INSTALL's marker.
 PTE_PRESENT, PTE_WRITABLE, PTE_USER, PTE_ACCESSED, PTE_DIRTY = 1, 2, 4, 0x20, 0x40
 PTE_HUGE, PTE_NONE, PTE_ZERO, PTE_SWAP, PTE_GUARD = 0x80, 0x100, 0x200, 0x400, 0x800
 PTE_MAPPED = PTE_PRESENT | PTE_NONE
+PTE_SWAP_EXCLUSIVE = 8
 
 # An entry that leads to a lower table holds its PFN, P, W, U, A (TABLE_BITS) and, in the table above the last,
 # HUGE_TABLE if all pages of that lower table are mapped as one huge page: Linux keeps such a table aside for the day it

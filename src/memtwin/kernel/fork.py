@@ -24,6 +24,8 @@ if not cython.compiled:
         PTE_ACCESSED,
         PTE_DIRTY,
         PTE_MAPPED,
+        PTE_SWAP,
+        PTE_SWAP_EXCLUSIVE,
         PTE_WRITABLE,
         PTE_ZERO,
         TOUCHED,
@@ -125,6 +127,11 @@ def copy_entries(parent: Mm, child: Mm, vma: Vma, source: int, target: int, star
 def share_page(parent: Mm, child: Mm, vma: Vma, at: int, address: int) -> int:
     """The child's entry for what the parent's entry at host address `at` says; the parent's loses its write access."""
     pte = load64(at)
+    if pte & PTE_SWAP:
+        parent.swap.hold(pte >> parent.page_shift, 1)
+        child.swap_pages += 1
+        pte &= ~PTE_SWAP_EXCLUSIVE
+        store64(at, pte)
     if not pte & PTE_MAPPED:
         return pte
     if not pte & PTE_ZERO:

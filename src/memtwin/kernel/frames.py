@@ -9,8 +9,9 @@ A frame is a number, its PFN. What is known of it lies in arrays that cost the h
     owner    u32  number of the AnonVma or file whose page it holds
     index    u64  which page of its owner (pgoff), or for a swapped page its slot
     home     u64  host address of its bytes: in a window, in `storage`, or 0 when they are all zero
-    next, previous  u32  free list of the buddy allocator while free, a reclaim list while used
+    next, previous  u32  free list of the buddy allocator while free; `next` of a used page: when it came, by `clock`
     order    u8   while free and the head of a free block: the block's order + 1
+    group    u8   number of the group that is charged for the page (only once reclaim keeps lists)
 
 The buddy allocator is the kernel's (mm/page_alloc.c): free blocks of 2**order frames, aligned to their size, one list
 an order, freed blocks first out; a block is split when no smaller one is free, its lower half given first; a freed
@@ -29,6 +30,7 @@ import cython
 
 from memtwin.errors import UserError, ValidationError
 from memtwin.kernel.folio import Folio
+from memtwin.kernel.group import Group
 
 if not cython.compiled:
     from memtwin.hostmem import (
@@ -44,13 +46,29 @@ if not cython.compiled:
         store32,
         store64,
     )
-    from memtwin.kernel.flags import NO_FRAME
+    from memtwin.kernel.flags import FRAME_LISTED, NO_FRAME
 
     MAX_ORDER = 10
 
+    def born(frames: Frames, group: Group, pfn: int, kind: int) -> None:
+        """The frame, whose flags are set, now holds a page that reclaim may take (kind: ANON, swap-backed, or FILE).
+
+        As long as no memory is short only the time is noted; when it first is, the lists are made from that.
+        """
+        if frames.listing:
+            frames.enlist(group, pfn, kind)
+        else:
+            store32(frames.next_at + 4 * pfn, frames.clock)
+            frames.clock = (frames.clock + 1) & 0xFFFFFFFF
+
 
 class Frames:
-    """The frames of a machine with `ram` bytes; see the module's text."""
+    """The frames of a machine with `ram` bytes; see the module's text.
+
+    minimum, low, high: watermarks, free frames. Below `low` whoever takes frames first calls for reclaim, at its door,
+    where no PTE or frame is in hand; nothing here refuses a frame that is free. committed: pages of VM_ACCOUNT VMAs.
+    listing: reclaim keeps lists of pages (`groups`); watch: it must see every reference.
+    """
 
     def __init__(self, ram: int, page_shift: int) -> None:
         if ram < 1 << (page_shift + MAX_ORDER) or ram >> page_shift > 1 << 31:
@@ -76,10 +94,18 @@ class Frames:
         self.previous_at = self.next_at + 4 * self.total
         self.flags_at = self.previous_at + 4 * self.total
         self.order_at = self.flags_at + 2 * self.total
+        self.group_at = self.order_at + self.total
         self.head_at = reserve(4096)
         self.count_at = self.head_at + 4 * (MAX_ORDER + 1) + 4
         for order in range(MAX_ORDER + 1):
             store32(self.head_at + 4 * order, NO_FRAME)
+        self.low = self.minimum = self.high = 0
+        self.committed = 0
+        self.listing = self.watch = False
+        self.clock = 0
+        self.groups: list[Group] = []
+        self.root: Any = None  # the first of them, once a machine has it
+        self.swap_area: Any = None
         self.fresh = self.run = 0
         self.free = self.total
         self.owners: dict[int, Any] = {}
@@ -276,11 +302,46 @@ class Frames:
         """The frame's first bytes, in `storage` from now on."""
         ctypes.memmove(self.own_bytes(pfn), data, len(data))
 
+    def page_bytes(self, pfn: int) -> bytes:
+        """The frame's bytes, a whole page."""
+        home = load64(self.home_at + 8 * pfn)
+        return ctypes.string_at(home, 1 << self.page_shift) if home else bytes(1 << self.page_shift)
+
     def clear_tail(self, pfn: int, offset: int) -> None:
         """The frame's bytes from `offset` on become zero."""
         home = load64(self.home_at + 8 * pfn)
         if home:
             fill(home + offset, 0, (1 << self.page_shift) - offset)
+
+    # reclaim
+
+    def enlist(self, group: Group, pfn: int, kind: int) -> None:
+        """The page joins its group's lists and is charged to it."""
+        store16(self.flags_at + 2 * pfn, load16(self.flags_at + 2 * pfn) | FRAME_LISTED)
+        store8(self.group_at + pfn, group.number)
+        group.charge(1)
+        group.policy.insert(pfn, kind)
+
+    def delist(self, pfn: int) -> None:
+        """A page that is FRAME_LISTED leaves RAM: it leaves the lists and its group's charge."""
+        group = self.groups[load8(self.group_at + pfn)]
+        group.policy.remove(pfn)
+        group.charge(-1)
+        store16(self.flags_at + 2 * pfn, load16(self.flags_at + 2 * pfn) & ~FRAME_LISTED)
+
+    def touched(self, pfn: int) -> None:
+        """`watch` is on and the program referenced the page."""
+        if load16(self.flags_at + 2 * pfn) & FRAME_LISTED:
+            group = self.groups[load8(self.group_at + pfn)]
+            group.policy.touched(pfn)
+
+    def free_page(self, pfn: int) -> None:
+        """Free the frame of a page that nothing maps any more, lists and bytes included."""
+        if load16(self.flags_at + 2 * pfn) & FRAME_LISTED:
+            self.delist(pfn)
+        self.drop_bytes(pfn)
+        store16(self.flags_at + 2 * pfn, 0)
+        self.give(pfn, 0)
 
     # owners
 

@@ -3,6 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.anon cimport prepare_anon
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.limits cimport may_commit, may_expand
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport Vma
 

@@ -12,7 +12,8 @@ from memtwin.kernel.mm import Mm
 
 if not cython.compiled:
     from memtwin.kernel.anon import prepare_anon
-    from memtwin.kernel.flags import VM_ACCESS, VM_GROWSDOWN, VM_LOCKED
+    from memtwin.kernel.flags import VM_ACCESS, VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED
+    from memtwin.kernel.limits import may_commit, may_expand
 
 
 def grown(mm: Mm, vma: Any, address: int) -> Any:
@@ -35,6 +36,8 @@ def grown(mm: Mm, vma: Any, address: int) -> Any:
     prepare_anon(mm, vma)
     pages = (vma.start - address) >> mm.page_shift
     if pages > vma.pgoff or vma.end - address > mm.stack_limit:
+        return None
+    if not may_expand(mm, vma.flags, pages) or (vma.flags & VM_ACCOUNT and not may_commit(mm, pages)):
         return None
     if vma.flags & VM_LOCKED and mm.locked_vm + pages > mm.memlock_limit >> mm.page_shift:
         return None

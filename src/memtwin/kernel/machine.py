@@ -1,20 +1,33 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Machine: what all processes share. RAM in frames, the zero page, the kernel's profile."""
+"""Machine: what all processes share. RAM in frames, swap, the zero page, the kernel's profile."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from memtwin.kernel.files import File, Inode
 from memtwin.kernel.flags import EINVAL, FILE_CLOSED, FILE_ZERO
 from memtwin.kernel.frames import Frames
+from memtwin.kernel.group import Group
+from memtwin.kernel.oom import OomKill, choose, kill
+from memtwin.kernel.overcommit import Overcommit
 from memtwin.kernel.profile import KernelProfile, profile_named
+from memtwin.kernel.reclaim import Reclaim
+from memtwin.kernel.swap import Swap
 from memtwin.kernel.vma import AnonVma
 from memtwin.units import GIB, parse_size
+
+if TYPE_CHECKING:
+    from memtwin.kernel.mm import Mm
 
 
 class Machine:
     """A machine with `ram` bytes of RAM ("16 GiB" will do) and `swap` bytes of swap, run by a kernel of `profile`.
 
-    page_size, where given, replaces the profile's. UserError: sizes that make no machine, or an unknown profile.
+    page_size, where given, replaces the profile's. policy: which page goes when memory is short, a name of
+    kernel/policies; seed: of a policy that draws. overcommit: as /proc/sys/vm/overcommit_memory has it, 0, 1 or 2.
+    UserError: sizes that make no machine, or an unknown profile or policy.
     """
 
     def __init__(
@@ -23,6 +36,9 @@ class Machine:
         swap: int | str = 0,
         page_size: int | None = None,
         profile: KernelProfile | str = "linux-6.18-x86_64",
+        policy: str = "two-list",
+        seed: int = 1,
+        overcommit: int = 0,
     ) -> None:
         chosen = profile_named(profile) if isinstance(profile, str) else profile
         if page_size is not None and page_size != chosen.page_size:
@@ -32,8 +48,18 @@ class Machine:
         self.swap = parse_size(swap)
         self.frames = Frames(self.ram, chosen.page_shift)
         self.zero_pfn = self.frames.alloc_frame()
+        self.swap_area = self.frames.swap_area = Swap(self.frames, self.swap)
+        self.spaces: WeakValueDictionary[int, Mm] = WeakValueDictionary()
+        self.born_spaces = 0
+        self.oom_kills: list[OomKill] = []
+        self.overcommit = Overcommit(self.frames, self.swap_area, overcommit)
+        self.reclaim = Reclaim(self, policy, seed)
+        self.root_group = self.frames.root = self.reclaim.new_group("")
+        self.frames.watch = self.root_group.policy.watches
+        if self.frames.watch:
+            self.reclaim.start()
         self._labelled: dict[str, str] = {}
-        self._inodes = self._spaces = 0
+        self._inodes = 0
         self.dev_zero = File(None, "/dev/zero", kind=FILE_ZERO, identity="00:05 4")
         self.closed = File(None, "", kind=FILE_CLOSED)
 
@@ -50,11 +76,6 @@ class Machine:
         self._inodes += 1
         return self._inodes
 
-    def next_space(self) -> int:
-        """A number for a new address space, from 1."""
-        self._spaces += 1
-        return self._spaces
-
     def memfd(self, size: int, path: str, identity: str | None = None) -> File:
         """A file in memory of `size` bytes, open for reading and writing (memfd_create); path: its name in maps."""
         return File(Inode(self.frames, size, identity or f"00:01 {self.next_inode()}"), path)
@@ -70,3 +91,28 @@ class Machine:
             return -EINVAL
         inode.resize(length)
         return 0
+
+    def register(self, mm: Mm) -> int:
+        """A new address space of this machine: its number, from 1."""
+        self.born_spaces += 1
+        self.spaces[self.born_spaces] = mm
+        return self.born_spaces
+
+    def new_group(self, name: str, limit: int | str) -> Group:
+        """A group of processes that may use `limit` bytes of RAM together (memory.limit_in_bytes, memory.max).
+
+        A space joins by `space.group = group`; pages it brought in before stay charged elsewhere.
+        """
+        return self.reclaim.new_group(name, parse_size(limit) >> self.profile.page_shift)
+
+    def kill_for_memory(self, group: Group | None) -> Mm | None:
+        """The OOM killer: end the worst space of the group (of the machine where None); None when there is none left.
+
+        Its memory is free afterwards; the space is stopped by SIGKILL. What was done is noted in `oom_kills`.
+        """
+        spaces = [space for _, space in sorted(self.spaces.items())]
+        total = self.frames.total + self.swap_area.total if group is None else group.limit
+        victim = choose([space for space in spaces if group is None or space.group is group], total)
+        if victim is not None:
+            self.oom_kills.append(kill(victim, total))
+        return victim

@@ -6,7 +6,10 @@ from memtwin.hostmem cimport (copy, discard, fill, load8, load16, load32, load64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.folio cimport Folio
 from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.group cimport Group
+from memtwin.kernel.overcommit cimport Overcommit
 from memtwin.kernel.pagetable cimport PageTable
+from memtwin.kernel.swap cimport Swap
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree
 from memtwin.kernel.window cimport ALL_ONES, Window
 from memtwin.memory cimport READ, WRITE
@@ -24,6 +27,13 @@ cdef class Mm(Window):
     cdef readonly PageTable pages
     cdef readonly Frames frames
     cdef readonly object machine, profile
+    cdef object __weakref__
+    cdef readonly Swap swap
+    cdef readonly Overcommit overcommit
+    cdef public bint admin
+    cdef public Group group
+    cdef public uint64_t as_limit, data_limit
+    cdef public int64_t oom_score_adj
     cdef Vma cached
     cdef readonly uint64_t task_size, guard_gap, huge_size, around, canonical_end
     cdef public uint64_t mmap_base, mmap_min_addr
@@ -64,6 +74,7 @@ cdef class Mm(Window):
     cdef void folio_add(self, uint64_t pfn, int64_t times) noexcept
     cdef void folio_sub(self, uint64_t pfn, int64_t times) noexcept
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
+    cdef bint relieve(self) noexcept
     cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
     cdef void unfold(self, uint64_t start) noexcept
     cdef void grant(self, uint64_t address, uint64_t pte) noexcept
@@ -72,3 +83,6 @@ cdef class Mm(Window):
     cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
     cdef void free_whole_tables(self, uint64_t start, uint64_t end) noexcept
     cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
+
+cdef inline bint is_short(Mm mm) noexcept:
+    return mm.frames.free < mm.frames.low or mm.group.usage >= mm.group.limit

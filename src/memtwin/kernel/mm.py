@@ -39,15 +39,19 @@ if not cython.compiled:
         FRAME_EXCLUSIVE,
         FRAME_FILE,
         FRAME_HUGE,
+        FRAME_LISTED,
         FRAME_MEMORY,
+        FRAME_SWAPCACHE,
         PTE_DIRTY,
         PTE_GUARD,
         PTE_MAPPED,
         PTE_PRESENT,
+        PTE_SWAP,
         PTE_WRITABLE,
         PTE_ZERO,
         SI_KERNEL,
         TOUCHED,
+        VM_ACCOUNT,
         VM_EXEC,
         VM_GROWSDOWN,
         VM_HUGEPAGE,
@@ -58,6 +62,13 @@ if not cython.compiled:
     )
     from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import READ, WRITE
+
+    def is_short(mm: Mm) -> bool:
+        """Whether memory must be found before frames are taken: the machine's is short, or the group's limit is hit.
+
+        The door of every path that takes frames for a process asks this, and calls `relieve` when it is so.
+        """
+        return bool(mm.frames.free < mm.frames.low or mm.group.usage >= mm.group.limit)
 
     TOUCHED_WORD = 0x0404040404040404
 
@@ -73,6 +84,9 @@ def is_empty(table: int, entries: int) -> bool:
     return True
 
 
+RLIM_INFINITY = 2**64 - 1
+
+
 class Mm(Window):
     """An empty address space on `machine`.
 
@@ -80,7 +94,9 @@ class Mm(Window):
     swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
-    new mapping gets, after mlockall. stack_limit, memlock_limit: RLIMIT_STACK and RLIMIT_MEMLOCK, bytes.
+    new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit, as_limit,
+    data_limit: resource limits (getrlimit(2)), bytes. admin: it is root's, with every capability. oom_score_adj: as
+    /proc/PID/oom_score_adj. number: of this space in its machine.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
@@ -91,6 +107,13 @@ class Mm(Window):
         self.profile = profile
         self.frames = machine.frames
         self.zero_pfn = machine.zero_pfn
+        self.swap = machine.swap_area
+        self.overcommit = machine.overcommit
+        self.admin = True
+        self.group = machine.root_group
+        self.as_limit = self.data_limit = RLIM_INFINITY
+        self.oom_score_adj = 0
+        self.number = machine.register(self)
         self.tree = VmaTree()
         self.pages = PageTable(self.frames, profile.levels)
         self.cached: Any = None
@@ -103,7 +126,6 @@ class Mm(Window):
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
         self.thp = ("never", "madvise", "always").index(profile.thp)
-        self.number = machine.next_space()
         self.whole = False
         self.stack_limit = 8 << 20
         self.memlock_limit = ALL_ONES
@@ -115,9 +137,14 @@ class Mm(Window):
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
 
     def __del__(self) -> None:
-        if self.pages is not None and self.frames.mapped_at:  # both garbage: the machine may have gone first
+        if self.pages is not None and self.has_machine():  # both garbage: the machine may have gone first
             self.release_all()
         Window.__del__(self)
+
+    def has_machine(self) -> bool:
+        """Whether the tables of the machine's frames, lists and swap slots are still there."""
+        swap, pages = self.swap, self.group.policy.pages
+        return bool(self.frames.mapped_at and pages.links_at and (swap.tables_at or swap.total == 0))
 
     def release_all(self) -> None:
         """exec and exit: every mapping, page and table goes; what others share stays theirs. Nothing can be mapped
@@ -150,6 +177,8 @@ class Mm(Window):
         if pages < 0 and self.total_vm > self.peak_vm:
             self.peak_vm = self.total_vm
         self.total_vm += pages
+        if flags & VM_ACCOUNT:
+            self.frames.committed += pages
         if flags & (VM_EXEC | VM_WRITE | VM_GROWSDOWN) == VM_EXEC:
             self.exec_vm += pages
         elif flags & VM_GROWSDOWN:
@@ -257,6 +286,10 @@ class Mm(Window):
 
     def unmap(self, pte: int, address: int) -> bool:
         """One entry less refers to what `pte` says; True when that leaves a frame free for the caller to give back."""
+        if pte & PTE_SWAP:
+            self.swap.drop(pte >> self.page_shift)
+            self.swap_pages -= 1
+            return False
         if pte & PTE_ZERO or not pte & PTE_MAPPED:
             return False
         pfn = pte >> self.page_shift
@@ -271,7 +304,9 @@ class Mm(Window):
                 self.frames.set_flags(pfn, flags | FRAME_DIRTY)
             return False
         home = load64(self.frames.home_at + 8 * pfn)
-        if count == 0:
+        if count == 0 and (not flags & FRAME_SWAPCACHE or self.swap.uncache(pfn)):
+            if flags & FRAME_LISTED:
+                self.frames.delist(pfn)
             if home:
                 if home == self.window + (address & self.mask):
                     store64(self.frames.home_at + 8 * pfn, 0)
@@ -282,6 +317,28 @@ class Mm(Window):
         if home:
             self.leave_window(pfn, address)
         return False
+
+    def inherit_limits(self, parent: Mm) -> None:
+        """fork: group, limits, rights and oom_score_adj are the parent's."""
+        self.group = parent.group
+        self.as_limit = parent.as_limit
+        self.data_limit = parent.data_limit
+        self.stack_limit = parent.stack_limit
+        self.memlock_limit = parent.memlock_limit
+        self.admin = parent.admin
+        self.oom_score_adj = parent.oom_score_adj
+
+    def end_by(self, signal: int) -> None:
+        """The process is killed by a signal: whatever it does next finds it stopped."""
+        self.stop(signal, 0, 0, 0)
+
+    def discard_pages(self, start: int, end: int) -> None:
+        """`zap` for callers that are not compiled."""
+        self.zap(start, end)
+
+    def relieve(self) -> bool:
+        """Reclaim until memory is no more short (kswapd, direct reclaim, OOM killer); False: this process is killed."""
+        return bool(self.machine.reclaim.relieve(self))
 
     # huge pages
 
@@ -373,7 +430,7 @@ class Mm(Window):
         """
         at = self.slot(address)
         bits = load8(at) & BYTES
-        if pte & PTE_PRESENT and self.owns(address):
+        if pte & PTE_PRESENT and not self.frames.watch and self.owns(address):
             pfn = pte >> self.page_shift
             home = load64(self.frames.home_at + 8 * pfn)
             if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE:

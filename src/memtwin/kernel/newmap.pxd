@@ -3,6 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.files cimport File
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.limits cimport is_accountable, may_grow_heap, may_map
 from memtwin.kernel.mapping cimport fits_left, map_region, unmap_range
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.place cimport start_gap, unmapped_area

@@ -60,6 +60,7 @@ if not cython.compiled:
         VM_WIPEONFORK,
         VM_WRITE,
     )
+    from memtwin.kernel.limits import is_accountable, may_grow_heap, may_map
     from memtwin.kernel.mapping import fits_left, map_region, unmap_range
     from memtwin.kernel.place import start_gap, unmapped_area
     from memtwin.kernel.populate import populate
@@ -99,11 +100,13 @@ def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any,
         return bits
     if not lock_fits(mm, bits, length):
         return -EAGAIN
+    if not may_map(mm, address, address + length, bits, file is None or bits & VM_SHARED == 0):
+        return -ENOMEM
     if unmap_range(mm, address, address + length):
         return -ENOMEM
     if bits & VM_MAYSHARE and (file is None or (isinstance(file, File) and file.kind == FILE_ZERO)):
         pgoff = 0 if file is None else pgoff
-        file = shared_memory(mm.machine, length)
+        file = shared_memory(mm.machine, length, bits & VM_NORESERVE == 0)
     elif file is None:
         pgoff = address >> mm.page_shift
     map_region(mm, address, address + length, bits, pgoff, file)
@@ -158,11 +161,9 @@ def mapping_flags(mm: Mm, prot: int, flags: int, file: Any) -> int:
         return -EOPNOTSUPP if mm.profile.release < (6, 11) else bits | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
     elif kind != MAP_PRIVATE:
         return -EINVAL
-    if flags & MAP_NORESERVE:
+    if flags & MAP_NORESERVE and mm.overcommit.mode != 2:
         bits |= VM_NORESERVE
-    elif bits & (VM_WRITE | VM_SHARED) == VM_WRITE:
-        bits |= VM_ACCOUNT
-    return bits
+    return bits | VM_ACCOUNT if is_accountable(bits) else bits
 
 
 def file_flags(bits: int, kind: int, prot: int, flags: int, file: Any) -> int:
@@ -227,6 +228,8 @@ def extend_heap(mm: Mm, start: int, end: int) -> bool:
     if following is not None and end + mm.page_size > start_gap(mm, following):
         return False
     if mm.tree.count > mm.max_map_count or not lock_fits(mm, mm.def_flags, end - start):
+        return False
+    if not may_grow_heap(mm, end, (end - start) >> mm.page_shift):
         return False
     previous = following.previous if following is not None else mm.tree.last
     flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags

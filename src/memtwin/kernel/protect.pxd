@@ -3,6 +3,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.hostmem cimport load64, store64
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.limits cimport may_change
 from memtwin.kernel.mapping cimport modify
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.populate cimport populate_vma

@@ -37,6 +37,7 @@ if not cython.compiled:
         VM_SHARED,
         VM_WRITE,
     )
+    from memtwin.kernel.limits import may_change
     from memtwin.kernel.mapping import modify
     from memtwin.kernel.populate import populate_vma
     from memtwin.kernel.window import ALL_ONES
@@ -86,6 +87,8 @@ def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
     if vma.flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP) and (start != vma.start or end != vma.end):
         return -EINVAL
     if flags & VM_WRITE:
+        if not may_change(mm, old, flags, (end - start) >> mm.page_shift):
+            return -ENOMEM
         if not old & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
             flags |= VM_ACCOUNT
     elif old & VM_ACCOUNT and vma.anonymous and vma.anon is None:

@@ -2,6 +2,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.limits cimport may_commit, may_expand
 from memtwin.kernel.mapping cimport (do_munmap, fits_right, merge_new, take_chain)
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.movepages cimport move_pages

@@ -20,6 +20,7 @@ if not cython.compiled:
         MREMAP_DONTUNMAP,
         MREMAP_FIXED,
         MREMAP_MAYMOVE,
+        VM_ACCOUNT,
         VM_DONTEXPAND,
         VM_LOCKED,
         VM_LOCKONFAULT,
@@ -28,6 +29,7 @@ if not cython.compiled:
         VM_PFNMAP,
         VM_SHARED,
     )
+    from memtwin.kernel.limits import may_commit, may_expand
     from memtwin.kernel.mapping import do_munmap, fits_right, merge_new, take_chain
     from memtwin.kernel.movepages import move_pages
     from memtwin.kernel.newmap import lock_fits
@@ -130,8 +132,13 @@ def check_vma(mm: Mm, vma: Any, address: int, old_length: int, new_length: int, 
         return 0
     if vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -EFAULT
-    if new_length > old_length and not lock_fits(mm, vma.flags, new_length - old_length):
+    if new_length < old_length:
+        return 0
+    if not lock_fits(mm, vma.flags, new_length - old_length):
         return -EAGAIN
+    added = (new_length - old_length) >> mm.page_shift
+    if not may_expand(mm, vma.flags, added) or (vma.flags & VM_ACCOUNT and not may_commit(mm, added)):
+        return -ENOMEM
     return 0
 
 

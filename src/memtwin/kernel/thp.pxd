@@ -7,6 +7,7 @@ from memtwin.kernel.flags cimport *
 from memtwin.kernel.folio cimport Folio
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.swap cimport Swap
 from memtwin.kernel.vma cimport Vma
 from memtwin.memory cimport READ, WRITE
 

@@ -23,6 +23,7 @@ if not cython.compiled:
         FRAME_ANON,
         FRAME_EXCLUSIVE,
         FRAME_HUGE,
+        FRAME_SWAPCACHE,
         NO_FRAME,
         PTE_ACCESSED,
         PTE_DIRTY,
@@ -130,4 +131,6 @@ def reusable_frame(mm: Mm, pfn: int) -> bool:
     if load16(mm.frames.flags_at + 2 * pfn) & FRAME_HUGE:
         folio = mm.folio_of(pfn)
         return folio.count > 1 and not folio.shared
-    return mm.frames.mapped(pfn) == 1
+    if mm.frames.mapped(pfn) != 1:
+        return False
+    return not load16(mm.frames.flags_at + 2 * pfn) & FRAME_SWAPCACHE or mm.swap.uncache(pfn)

@@ -6,7 +6,8 @@ from memtwin.kernel.anon cimport prepare_anon
 from memtwin.kernel.fault cimport fault_entry, fault_missing, fault_page, handle_fault
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
-from memtwin.kernel.mm cimport TOUCHED_WORD, Mm
+from memtwin.kernel.mm cimport TOUCHED_WORD, Mm, is_short
+from memtwin.kernel.policies.policy cimport ANON
 from memtwin.kernel.vma cimport Vma
 from memtwin.memory cimport READ, WRITE
 

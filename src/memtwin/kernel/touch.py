@@ -27,7 +27,8 @@ if not cython.compiled:
         VM_ACCESS,
         VM_WRITE,
     )
-    from memtwin.kernel.mm import TOUCHED_WORD
+    from memtwin.kernel.mm import TOUCHED_WORD, is_short
+    from memtwin.kernel.policies.policy import ANON
     from memtwin.memory import READ, WRITE
 
 
@@ -85,12 +86,16 @@ def touch_vma(mm: Mm, vma: Vma, start: int, end: int, access: int) -> int:
         return touch_each(mm, vma, start, end, access)
     address = start
     while address < end:
+        if is_short(mm) and not mm.relieve():
+            return stopped(mm, SIGKILL << 8, address, access)
         at = mm.pages.make(address)
         if at == 0:
             return stopped(mm, SIGKILL << 8, address, access)
         stop = mm.pages.reach if mm.pages.reach < end else end
         while address < stop:
             if load64(at):
+                if is_short(mm) and not mm.relieve():
+                    return stopped(mm, SIGKILL << 8, address, access)
                 code = fault_entry(mm, vma, at, address, access)
                 if code:
                     return stopped(mm, code, address, access)
@@ -130,7 +135,12 @@ def fill_empty(mm: Mm, vma: Vma, at: int, start: int, count: int) -> bool:
     index = vma.page_offset(start, mm.page_shift)
     done = 0
     while done < count:
-        pfn = frames.alloc_run(count - done)
+        wanted = count - done
+        if frames.free < frames.low + wanted or mm.group.usage + wanted > mm.group.limit:
+            if is_short(mm) and not mm.relieve():
+                return False
+            wanted = 1
+        pfn = frames.alloc_run(wanted)
         if pfn == NO_FRAME:
             return False
         run = frames.run
@@ -141,7 +151,12 @@ def fill_empty(mm: Mm, vma: Vma, at: int, start: int, count: int) -> bool:
             store16(frames.flags_at + 2 * (pfn + i), FRAME_ANON | FRAME_EXCLUSIVE)
             store32(frames.owner_at + 4 * (pfn + i), owner)
             store64(frames.index_at + 8 * (pfn + i), index + done + i)
-        if mm.owns(start):
+            store32(frames.next_at + 4 * (pfn + i), frames.clock + i)
+        frames.clock += run
+        if frames.listing:
+            for i in range(run):
+                frames.enlist(mm.group, pfn + i, ANON)
+        if not frames.watch and mm.owns(start):
             fill(mm.slot(start + (done << mm.page_shift)), READ | TOUCHED, run)
         mm.anon_pages += run
         mm.min_flt += run
