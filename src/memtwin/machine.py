@@ -33,7 +33,9 @@ class Machine:
     """A machine of the twin.
 
     ram, swap: bytes, or text such as "64 MiB". page_size: 4096, 8192, 16384 or 65536 bytes; the profile's by default.
-    profile: a kernel profile or its name. UserError: sizes that make no machine, or an unknown profile.
+    profile: a kernel profile or its name. policy: which page goes when memory is short (kernel/policies), "two-list"
+    being Linux's; seed: of a policy that draws; overcommit: 0, 1 or 2 as in /proc/sys/vm/overcommit_memory. UserError:
+    sizes that make no machine, or an unknown profile or policy.
 
     kernel: the machine as the kernel's rooms know it; processes: those that live, by pid; observers: see `observe`;
     calls: how many were observed.
@@ -45,8 +47,11 @@ class Machine:
         swap: int | str = 0,
         page_size: int | None = None,
         profile: KernelProfile | str = "linux-6.18-x86_64",
+        policy: str = "two-list",
+        seed: int = 1,
+        overcommit: int = 0,
     ) -> None:
-        self.kernel = KernelMachine(ram, swap, page_size, profile)
+        self.kernel = KernelMachine(ram, swap, page_size, profile, policy, seed, overcommit)
         self.processes: dict[int, Process] = {}
         self.observers: list[Callable[[Event], None]] = []
         self.calls = 0

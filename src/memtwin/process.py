@@ -137,6 +137,8 @@ class Process(ThreadCalls):
         libc.errno = 0
         observation = Observation(self.machine) if self.machine.observers else None
         try:
+            if space.stop_signal == _SIGKILL:  # while another process ran
+                self._look_for_death()
             result = call(*arguments)
             self._look_for_death()
         except Killed as death:
@@ -153,7 +155,8 @@ class Process(ThreadCalls):
         if self.libc.dead:
             raise Aborted(self.libc.abort)
         if self.space.stop_signal == _SIGKILL:
-            raise OutOfMemoryKilled(f"no frame is free for process {self.pid}")
+            kills = [kill for kill in self.machine.kernel.oom_kills if kill.space == self.space.number]
+            raise OutOfMemoryKilled(str(kills[-1]) if kills else f"no frame is free for process {self.pid}")
         self.space.raise_stop()
 
     def _die(self, death: Killed) -> None:

@@ -107,7 +107,9 @@ def test_the_oom_killer_takes_the_largest_and_spares_whom_it_must() -> None:
     assert small.touch(at, 1500 * PAGE, WRITE) == 1500
     assert (big.stop_signal, small.stop_signal, big.anon_pages) == (9, 0, 0)
     assert [kill.space for kill in machine.oom_kills] == [big.number]
-    assert "Out of memory: Killed process" in str(machine.oom_kills[0]) and "anon-rss:6000kB" in str(machine.oom_kills[0])
+    assert "Out of memory: Killed process" in str(machine.oom_kills[0]) and "anon-rss:6000kB" in str(
+        machine.oom_kills[0]
+    )
     validate_reclaim(machine.reclaim)
 
 

@@ -27,7 +27,10 @@ def test_lines_are_written_as_the_host_writes_them() -> None:
         assert blocks.fullmatch(line)
         assert len(line.rstrip("\n")) == len("Node 0, zone   Normal ") + 7 * 11
     known = {line.split()[0] for line in Path("/proc/vmstat").read_text().splitlines()}
-    assert {name for name in vmstat(Machine("16 MiB")) if name not in known} <= {"pgscan", "allocstall"}  # sums of several
+    assert {name for name in vmstat(Machine("16 MiB")) if name not in known} <= {
+        "pgscan",
+        "allocstall",
+    }  # sums of several
 
 
 def test_what_is_committed_resident_and_swapped() -> None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 from memtwin.kernel.addrspace import AddressSpace
-from memtwin.kernel.frames import validate_buddy, validate_free_frames
+from memtwin.kernel.check import validate_machine
 from memtwin.kernel.machine import Machine
-from memtwin.kernel.reclaim import validate_reclaim
-from memtwin.kernel.swap import validate_swap
 
 PAGE, READ, WRITE = 4096, 1, 2
 SHARED, PRIVATE, ANON = 1, 2, 0x22
@@ -17,10 +16,8 @@ FREE, PAGEOUT = 8, 21
 
 
 def validate(machine: Machine) -> None:
-    validate_reclaim(machine.reclaim)
-    validate_swap(machine.swap_area)
-    validate_buddy(machine.frames)
-    validate_free_frames(machine.frames)
+    gc.collect()
+    validate_machine(machine, [space for space in machine.spaces.values() if space.pages.root])
 
 
 def test_a_clean_page_goes_and_is_read_again_by_a_major_fault() -> None:

@@ -3,27 +3,25 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
 
 from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
-from memtwin.kernel.frames import validate_buddy, validate_free_frames
+from memtwin.kernel.check import validate_machine
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.policies import POLICIES
-from memtwin.kernel.reclaim import validate_reclaim, watermarks
-from memtwin.kernel.swap import validate_swap
+from memtwin.kernel.reclaim import watermarks
 
 PAGE, READ, WRITE, ANON = 4096, 1, 2, 0x22
 COLD, PAGEOUT, DONTNEED = 20, 21, 4
 
 
 def validate(machine: Machine) -> None:
-    validate_reclaim(machine.reclaim)
-    validate_swap(machine.swap_area)
-    validate_buddy(machine.frames)
-    validate_free_frames(machine.frames)
+    gc.collect()
+    validate_machine(machine, [space for space in machine.spaces.values() if space.pages.root])
 
 
 def space_on(machine: Machine) -> AddressSpace:
@@ -171,7 +169,15 @@ def test_pages_of_a_group_stay_below_its_limit() -> None:
 
 def test_the_watermarks_are_the_kernel_s() -> None:
     """min_free_kbytes by RAM as Documentation/admin-guide and init_per_zone_wmark_min's own table have it."""
-    for megabytes, kilobytes in ((16, 512), (32, 724), (64, 1024), (128, 1448), (256, 2048), (1024, 4096), (16384, 16384)):
+    for megabytes, kilobytes in (
+        (16, 512),
+        (32, 724),
+        (64, 1024),
+        (128, 1448),
+        (256, 2048),
+        (1024, 4096),
+        (16384, 16384),
+    ):
         minimum, low, high = watermarks(megabytes << 8, PAGE)
         assert minimum == kilobytes // 4
         assert low - minimum == high - low == max(minimum // 4, (megabytes << 8) * 10 // 10000)

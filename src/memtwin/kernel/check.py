@@ -38,6 +38,8 @@ from memtwin.kernel.flags import (
 )
 from memtwin.kernel.frames import validate_buddy, validate_free_frames
 from memtwin.kernel.machine import Machine
+from memtwin.kernel.reclaim import validate_reclaim
+from memtwin.kernel.swap import validate_swap
 from memtwin.kernel.vma import Vma, validate_tree
 
 _READ, _WRITE = 1, 2
@@ -48,6 +50,8 @@ _SCANNED_BITS = 34  # windows up to this size are looked at whole
 def validate_machine(machine: Machine, spaces: Iterable[AddressSpace]) -> None:
     """Raise ValidationError at the first thing that does not fit. spaces: all that live on the machine."""
     validate_buddy(machine.frames)
+    validate_swap(machine.swap_area)
+    validate_reclaim(machine.reclaim)
     free = validate_free_frames(machine.frames)
     census = _Census(machine)
     for space in spaces:
@@ -121,10 +125,14 @@ class _Census:
 
     def _compare_slots(self) -> None:
         """Swap slots: as many references as entries, of processes and of files in memory, name them."""
-        swap: Any = getattr(self.machine, "swap_area", None)
-        for slot, count in self.slots.items():
-            if swap is None or swap.references(slot) < count:
-                raise ValidationError(f"swap slot {slot}: {count} entries refer to it, fewer are counted")
+        swap = self.machine.swap_area
+        for owner in self.frames.owners.values():
+            self.slots.update(getattr(owner, "swapped", {}).values())
+        for slot in range(1, swap.fresh):
+            if swap.references(slot) != self.slots[slot]:
+                raise ValidationError(
+                    f"swap slot {slot}: {self.slots[slot]} entries refer to it, {swap.references(slot)} are counted"
+                )
 
 
 def _check_totals(space: AddressSpace, vmas: list[Vma]) -> None:

@@ -29,7 +29,8 @@ class Inode:
 
     content: the bytes that a file on disk begins with, zeros beyond. identity: "device inode" as maps shows it.
     swapped: slots of pages in swap, by index. evicted: pages of a warm file that reclaim took; written: bytes of pages
-    that were written back. promised: pages counted in Committed_AS. vmas: who maps it, as keys. opened: open descriptions that keep it alive while nobody maps it.
+    that were written back. promised: pages counted in Committed_AS. vmas: who maps it, as keys. opened: open
+    descriptions that keep it alive while nobody maps it.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Inode:
         self.evicted.discard(index)
         slot = self.swapped.pop(index, 0)
         if slot:
-            return self.frames.swap_area.take_bytes(slot)
+            return bytes(self.frames.swap_area.take_bytes(slot))
         shift = self.frames.page_shift
         return self.written.get(index) or self.content[index << shift : (index + 1) << shift]
 

@@ -94,9 +94,9 @@ class Mm(Window):
     swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
-    new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit, as_limit,
-    data_limit: resource limits (getrlimit(2)), bytes. admin: it is root's, with every capability. oom_score_adj: as
-    /proc/PID/oom_score_adj. number: of this space in its machine.
+    new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit,
+    as_limit, data_limit: resource limits (getrlimit(2)), bytes. admin: it is root's, with every capability.
+    oom_score_adj: as /proc/PID/oom_score_adj. number: of this space in its machine.
     """
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:

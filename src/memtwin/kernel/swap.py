@@ -34,7 +34,6 @@ if not cython.compiled:
         release,
         reserve,
         store8,
-        store16,
         store32,
         store64,
     )

@@ -15,7 +15,7 @@ if not cython.compiled:
 
 
 class Clock(Fifo):
-    """The queue is the clock face, its end the hand: who is passed moves to the front, which is just behind the hand."""
+    """The queue is the clock face, its end the hand: who is passed moves to the front, just behind the hand."""
 
     def victim(self, kinds: int) -> int:
         """The first under the hand that was not referenced; after one turn all accessed bits are clear."""

@@ -63,9 +63,7 @@ def take_victim(policy: Policy) -> int:
     return out
 
 
-def run(
-    policy: Policy, references: int, nexts: int, count: int, hits: int, frames: int, first_counts: bool
-) -> int:
+def run(policy: Policy, references: int, nexts: int, count: int, hits: int, frames: int, first_counts: bool) -> int:
     """The loop: `references` u32, `nexts` u64, `hits` u8 by host address. Returns the number of faults."""
     pages = policy.pages
     resident = faults = 0
