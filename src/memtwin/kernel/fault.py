@@ -94,8 +94,6 @@ def fault_entry(mm: Mm, vma: Vma, at: int, address: int, access: int) -> int:
     pte = load64(at)
     if not pte & PTE_PRESENT:
         return fault_missing(mm, vma, at, address, access)
-    if pte & PTE_SWAP:
-        return swap_in(mm, vma, at, address, access)
     if mm.frames.watch:
         mm.frames.touched(pte >> mm.page_shift)
     if access == WRITE and not pte & PTE_WRITABLE:
