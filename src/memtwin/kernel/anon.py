@@ -13,7 +13,7 @@ from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
     from memtwin.hostmem import store16, store32, store64
-    from memtwin.kernel.flags import FRAME_ANON, FRAME_EXCLUSIVE, VM_ACCESS
+    from memtwin.kernel.flags import FRAME_ANON, FRAME_EXCLUSIVE, VM_ACCESS, VM_MAYBE_GUARD
     from memtwin.kernel.frames import born
     from memtwin.kernel.policies.policy import ANON
 
@@ -48,7 +48,8 @@ def reusable(mm: Mm, left: Any, right: Any, giver: Any) -> Any:
     """The AnonVma of `giver`, one of two neighbours, if they differ in nothing but the accesses they allow."""
     if left is None or right is None or giver.anon is None or len(giver.chain) != 1:
         return None
-    if left.end != right.start or left.file is not right.file or (left.flags ^ right.flags) & ~VM_ACCESS:
+    differing = (left.flags ^ right.flags) & ~(VM_ACCESS | VM_MAYBE_GUARD)
+    if left.end != right.start or left.file is not right.file or differing:
         return None
     if right.pgoff != left.page_offset(right.start, mm.page_shift):
         return None
