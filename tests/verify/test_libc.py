@@ -35,7 +35,7 @@ SCRIPTS = {
     + "".join(f"p{i} = malloc(1500)\np99 = malloc(20)\n" for i in range(4))
     + "".join(f"free(p{i})\n" for i in range(4)) + "p5 = malloc(1500)\nstop\n",
     "calloc after the top was given back": "p0 = malloc(600000)\nfree(p0)\nmalloc_trim(0)\np1 = calloc(940, 32)\nstop\n",
-    "a thread's table of its own blocks": "start thread 1\nthread 1: p0 = malloc(100)\nthread 1: exit\nstop\n",
+    "a thread's table of its own blocks": "start thread 1\nthread 1: p0 = malloc(100)\nthread 1: exit thread\nstop\n",
     "memalign's tail": "p0 = memalign(8192, 238790)\np1 = calloc(25409, 33)\nfree(p0)\nfree(p1)\nstop\n",
     "mremap counts": "p0 = malloc(500000)\np0 = realloc(p0, 900000)\np0 = realloc(p0, 1900000)\nmallinfo2()\nstop\n",
 }  # fmt: skip
