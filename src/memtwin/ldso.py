@@ -24,7 +24,8 @@ from memtwin.errors import UserError
 from memtwin.host.libc_symbols import read_symbols
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.elf import Segment
-from memtwin.kernel.loader import Program, ProgramFile, load_program
+from memtwin.kernel.files import File
+from memtwin.kernel.loader import Program, load_program
 from memtwin.program import libc_data
 
 _CACHE = "/etc/ld.so.cache"
@@ -99,7 +100,7 @@ class _Linker:
         interpreter = program.interpreter
         assert interpreter is not None
         self.anonymous(2)
-        cache = self.map(0, _size_of(_CACHE), _READ, _PRIVATE, ProgramFile(_CACHE), 0) if _size_of(_CACHE) else 0
+        cache = self.map(0, _size_of(_CACHE), _READ, _PRIVATE, self.space.machine.host_file(_CACHE), 0) if _size_of(_CACHE) else 0
         self.relro.append(self.part(program.load_bias, _dynamic(path).relro))
         self.relro.append(self.part(program.interpreter_base, _dynamic(os.path.realpath(interpreter.path)).relro))
         main_arena = mp = 0
@@ -127,7 +128,7 @@ class _Linker:
 
     def library(self, path: str) -> int:
         """All segments of one library; its load bias."""
-        dynamic, file = _dynamic(path), ProgramFile(path)
+        dynamic, file = _dynamic(path), self.space.machine.host_file(path)
         if not dynamic.segments:
             raise UserError(f"{path}: a library without segments")
         first = dynamic.segments[0]
@@ -139,7 +140,7 @@ class _Linker:
         self.relro.append(self.part(base, dynamic.relro))
         return base
 
-    def segment(self, base: int, part: Segment, file: ProgramFile) -> None:
+    def segment(self, base: int, part: Segment, file: File) -> None:
         """A segment's file pages, and zeros behind them: the rest of the last page, and pages of their own."""
         start = base + part.address & -self.page
         end, last = self.up(base + part.address + part.file_bytes), self.up(base + part.address + part.memory_bytes)

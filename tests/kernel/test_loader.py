@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.kernel.programs import BUILDS, build, find_programs
 
+from memtwin.errors import ExecError
 from memtwin.host.exec import stopped_at_exec
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.loader import Program, load_program
@@ -72,3 +73,41 @@ def test_the_stack_with_arguments_of_every_alignment(size: int) -> None:
 def test_the_stack_with_a_large_environment_and_with_many_pointers() -> None:
     compare("/bin/cat", ["/bin/cat"], {f"A{i}": "x" * 100_000 for i in range(6)})
     compare("/bin/cat", ["/bin/cat", *["a"] * 40_000], {})
+
+
+FIRST_LINES = {
+    "plain": "#!/bin/cat\n", "argument": "#! /bin/cat \t -A -B  \nrest", "env": "#!/usr/bin/env python3\n",
+    "no newline": "#!/bin/cat", "long": "#!/bin/cat " + "x" * 400, "path too long": "#!/" + "x" * 400,
+    "nothing": "#!\n", "blanks": "#!   \t\n", "missing": "#!/no/such\n", "no ELF": "#!/etc/passwd\n",
+    "zero byte": "#!/bin/cat\0 x\n", "zero in argument": "#!/bin/cat a\0b\n",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIRST_LINES)
+def test_scripts_start_their_interpreter(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "script"
+    script.write_text(FIRST_LINES[name])
+    script.chmod(0o755)
+    same_start_or_error(str(script))
+
+
+def test_scripts_that_interpret_scripts(tmp_path: Path) -> None:
+    previous = "/bin/cat"
+    for level in range(8):
+        script = tmp_path / f"script{level}"
+        script.write_text(f"#!{previous} {level}\n")
+        script.chmod(0o755)
+        previous = str(script)
+        same_start_or_error(previous)
+
+
+def same_start_or_error(path: str) -> None:
+    try:
+        with stopped_at_exec([path, "more"], ENV):
+            pass
+    except ExecError as theirs:
+        with pytest.raises(ExecError) as ours:
+            loaded(path, [path, "more"])
+        assert (ours.value.errno, ours.value.killed) == (theirs.errno, theirs.killed)
+    else:
+        compare(path, [path, "more"])

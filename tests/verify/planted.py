@@ -1,79 +1,62 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Plants one fault in the uncompiled twin, plays the recorded sequences on it, and prints what the checks find.
 
-Run by test_planted.py with src on the path, so that functions and constants can be replaced:
-python planted.py FAULT GOLDEN… ; exit status 0 when nothing is found, 1 when something is.
+Run by test_planted.py with src on the path: python planted.py FAULT GOLDEN… ; exit status 0 when nothing is found, 1
+when something is. A fault is one line of the twin's own source, changed.
 """
 
 from __future__ import annotations
 
+import inspect
 import sys
-from collections.abc import Callable
+import textwrap
+from importlib import import_module
 from pathlib import Path
+from typing import NamedTuple
 
-from memtwin.kernel import census, fault, fork, mapping, mm
 from memtwin.verify.golden import Playback, Recorded, read_golden
 from memtwin.verify.host import Start
 from memtwin.verify.session import Session
 from memtwin.verify.twin import KernelTwin
 
 
-def wrong_merge() -> None:
-    """Anonymous mappings become one whatever AnonVmas their pages belong to."""
-    for module in (mapping, fault):
-        for name in ("anon_fits", "anon_alike"):
-            if hasattr(module, name):
-                setattr(module, name, lambda target, source: True)
+class Fault(NamedTuple):
+    """Where the line is, what it says, what it is made to say."""
+
+    module: str
+    function: str
+    line: str
+    changed: str
 
 
-def missed_cow() -> None:
-    """fork leaves the parent's and the child's pages writable."""
-    fork.PTE_WRITABLE = 0
-
-
-def frame_leak() -> None:
-    """Every seventh frame that nobody maps any more is not given back."""
-    honest = mm.Mm.unmap
-    count = [0]
-
-    def unmap(self: mm.Mm, pte: int, address: int) -> bool:
-        gone = honest(self, pte, address)
-        count[0] += gone
-        return gone and count[0] % 7 != 0
-
-    mm.Mm.unmap = unmap  # type: ignore[method-assign]
-
-
-def narrow_fault_around() -> None:
-    """A read of a file brings one page too few."""
-    honest = fault.around
-
-    def around(*arguments: int) -> tuple[int, int]:
-        first, last = honest(*arguments)
-        return first, max(last - 1, first + 1)
-
-    fault.around = around
-
-
-def no_guard_gap() -> None:
-    """A mapping may lie directly below a stack."""
-    mapping.start_gap = lambda mm, vma: vma.start
-
-
-def wrong_pss() -> None:
-    """A page that two map counts in full for each."""
-    census.PSS_SHIFT = 0
-
-
-FAULTS: dict[str, Callable[[], None]] = {
-    "none": lambda: None,
-    "wrong merge rule": wrong_merge,
-    "missed copy on write": missed_cow,
-    "frame leak": frame_leak,
-    "off by one in fault-around": narrow_fault_around,
-    "no guard gap": no_guard_gap,
-    "wrong share": wrong_pss,
+FAULTS = {
+    "wrong merge rule": Fault("mapping", "anon_fits", "return target.anon is source.anon", "return True"),
+    "missed copy on write": Fault("fork", "share_page", "pte &= ~PTE_WRITABLE", "pass"),
+    "frame leak": Fault("mm", "Mm.unmap", "return True", "return bool(pfn % 7)"),
+    "off by one in fault-around": Fault("filefault", "fault_around", "first + window", "first + window - 1"),
+    "no guard gap": Fault("place", "start_gap", "return vma.start - mm.guard_gap", "return vma.start"),
+    "a share counted whole": Fault("census", "Census.add_entry", "part = part // count", "part = part"),
 }
+
+
+def plant(fault: Fault) -> None:
+    """Replace the function by one with the line changed."""
+    module = import_module(f"memtwin.kernel.{fault.module}")
+    owner: object = module
+    *outer, name = fault.function.split(".")
+    for part in outer:
+        owner = getattr(owner, part)
+    honest = getattr(owner, name)
+    source = textwrap.dedent(inspect.getsource(honest))
+    if fault.line not in source:
+        raise SystemExit(f"{fault.module}.{fault.function} has no line {fault.line!r}: choose it anew")
+    scope: dict[str, object] = {}
+    exec(compile(source.replace(fault.line, fault.changed), fault.module, "exec"), vars(module), scope)
+    setattr(owner, name, scope[name])
+    for other in [value for key, value in sys.modules.items() if key.startswith("memtwin.")]:
+        for key, value in list(vars(other).items()):
+            if value is honest:
+                setattr(other, key, scope[name])
 
 
 def look(path: Path) -> str | None:
@@ -94,7 +77,8 @@ def play(start: Start, recorded: Recorded) -> str | None:
 
 
 if __name__ == "__main__":
-    FAULTS[sys.argv[1]]()
+    if sys.argv[1] != "none":
+        plant(FAULTS[sys.argv[1]])
     for name in sys.argv[2:]:
         shown = look(Path(name))
         if shown:

@@ -33,7 +33,11 @@ def stopped_at_exec(argv: Sequence[str], env: Mapping[str, str] | None = None) -
     with open(told, "rb") as answer:
         number = int(answer.read() or b"0")
     _, status = os.waitpid(pid, 0)
-    if not os.WIFSTOPPED(status):
+    started = os.WIFSTOPPED(status) and os.WSTOPSIG(status) == signal.SIGTRAP
+    if not started:
+        if os.WIFSTOPPED(status):  # by the SIGSEGV that kills it
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
         raise ExecError(argv[0], number or errno.EINVAL, "the host's kernel says so", killed=number == 0)
     try:
         yield pid

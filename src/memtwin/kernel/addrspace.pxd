@@ -8,7 +8,7 @@ from memtwin.kernel.fork cimport copy_space
 from memtwin.kernel.locks cimport do_mlock, do_mlockall, do_munlock, lock_all
 from memtwin.kernel.mapping cimport do_munmap
 from memtwin.kernel.mm cimport Mm
-from memtwin.kernel.newmap cimport do_brk, do_mmap
+from memtwin.kernel.newmap cimport do_brk, do_mmap, map_zeros
 from memtwin.kernel.protect cimport do_mprotect
 from memtwin.kernel.remap cimport do_mremap
 from memtwin.kernel.sync cimport do_mincore, do_msync
@@ -28,6 +28,7 @@ cdef class AddressSpace(Mm):
                            uint64_t offset) noexcept
     cpdef int64_t vm_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
                           uint64_t offset) noexcept
+    cpdef int64_t vm_brk(self, uint64_t start, uint64_t length, uint64_t execute) noexcept
     cpdef int64_t vm_munmap(self, uint64_t address, uint64_t length) noexcept
     cpdef int64_t sys_munmap(self, uint64_t address, uint64_t length) noexcept
     cpdef int64_t sys_mprotect(self, uint64_t address, uint64_t length, int64_t prot) noexcept

@@ -23,6 +23,9 @@ if not cython.compiled:
     from memtwin.kernel.fault import handle_fault, host_for
     from memtwin.kernel.flags import (
         EINVAL,
+        EVENT_BRK,
+        EVENT_FORK,
+        EVENT_SIGNAL,
         MLOCK_ONFAULT,
         PTE_MAPPED,
         PTE_ZERO,
@@ -47,7 +50,7 @@ if not cython.compiled:
     from memtwin.kernel.fork import copy_space
     from memtwin.kernel.locks import do_mlock, do_mlockall, do_munlock, lock_all
     from memtwin.kernel.mapping import do_munmap
-    from memtwin.kernel.newmap import do_brk, do_mmap
+    from memtwin.kernel.newmap import do_brk, do_mmap, map_zeros
     from memtwin.kernel.protect import do_mprotect
     from memtwin.kernel.remap import do_mremap
     from memtwin.kernel.sync import do_mincore, do_msync
@@ -139,6 +142,8 @@ class AddressSpace(Mm):
         if not copy_space(self, child):
             child.release_all()
             raise UserError("no frame is free for the page tables of a child: the machine has too little RAM")
+        if self.frames.observed:
+            self.tell(EVENT_FORK, 0, 0, 0, child.number)
         return child
 
     # faults
@@ -148,6 +153,8 @@ class AddressSpace(Mm):
         if not (access == WRITE and load8(self.slot(address)) & TOUCHED and self.owned(address)):
             code = handle_fault(self, address, access)
             if code:
+                if self.frames.observed:
+                    self.tell(EVENT_SIGNAL, address, address + 1, code >> 8, code & 255)
                 self.stop(code >> 8, code & 255, address, access)
                 return 0
         return host_for(self, address, access)
@@ -192,7 +199,11 @@ class AddressSpace(Mm):
     def sys_brk(self, address: int) -> int:
         """The brk system call: the new break, or the old one when it cannot be; brk(0) asks."""
         self.count_call(CALL_BRK)
-        return do_brk(self, address)
+        before = self.brk_end
+        after = do_brk(self, address)
+        if after != before and self.frames.observed:
+            self.tell(EVENT_BRK, before, after, 0, 0)
+        return after
 
     def sys_madvise(self, address: int, length: int, advice: int) -> int:
         """madvise(2)."""
@@ -204,6 +215,10 @@ class AddressSpace(Mm):
     def vm_mmap(self, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
         """mmap as execve and the like use it."""
         return do_mmap(self, address, length, prot, flags, file, offset)
+
+    def vm_brk(self, start: int, length: int, execute: int) -> int:
+        """Private zeros at a fixed place, both in whole pages: 0 or -ENOMEM. execute: PROT_EXEC or 0."""
+        return map_zeros(self, start, length, execute)
 
     def vm_munmap(self, address: int, length: int) -> int:
         """munmap likewise."""

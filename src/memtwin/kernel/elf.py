@@ -121,8 +121,6 @@ def _read_header(path: str, file: BinaryIO, machine: int, wrong: int) -> tuple[i
     raw = file.read(HEADER_BYTES)
     if wrong == errno.ELIBBAD and len(raw) < HEADER_BYTES:
         raise ExecError(path, errno.EIO, "this interpreter is shorter than an ELF header")
-    if raw[:2] == b"#!":
-        raise ExecError(path, wrong, "it is a script: give its interpreter, and the script as its argument")
     if raw[:4] != _MAGIC:
         raise ExecError(path, wrong, "it is not an ELF file")
     fields = _HEADER.unpack(raw.ljust(HEADER_BYTES, b"\0"))

@@ -22,4 +22,5 @@ cdef int fault_entry(Mm mm, Vma vma, uint64_t at, uint64_t address, int access) 
 cdef int fault_missing(Mm mm, Vma vma, uint64_t at, uint64_t address, int access) noexcept
 cdef int fault_write_protected(Mm mm, Vma vma, uint64_t at, uint64_t address) noexcept
 cdef int copy_page(Mm mm, Vma vma, uint64_t at, uint64_t address) noexcept
+cdef void tell_copy(Mm mm, uint64_t pte, uint64_t pfn, uint64_t address) noexcept
 cdef void bring_bytes(Mm mm, uint64_t old, uint64_t new, uint64_t address) noexcept

@@ -17,8 +17,15 @@ if not cython.compiled:
     from memtwin.kernel.anon import new_anon_page, prepare_anon
     from memtwin.kernel.filefault import file_fault, shared_write
     from memtwin.kernel.flags import (
+        EVENT_COPY,
+        EVENT_DEMAND_ZERO,
+        EVENT_FILE_COPY,
+        EVENT_REPLACE_ZERO,
+        EVENT_REUSE,
+        EVENT_ZERO_PAGE,
         FRAME_ANON,
         FRAME_EXCLUSIVE,
+        FRAME_FILE,
         NO_FRAME,
         PTE_ACCESSED,
         PTE_DIRTY,
@@ -120,10 +127,14 @@ def fault_missing(mm: Mm, vma: Vma, at: int, address: int, access: int) -> int:
         pfn = mm.frames.alloc(0)
         if pfn == NO_FRAME:
             return SIGKILL << 8
+        if mm.frames.observed:
+            mm.tell(EVENT_DEMAND_ZERO, address, address + mm.page_size, pfn, 0)
         prepare_anon(mm, vma)
         new_anon_page(mm, vma, pfn, address)
         pte = pfn << mm.page_shift | PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED | PTE_DIRTY
     else:
+        if mm.frames.observed:
+            mm.tell(EVENT_ZERO_PAGE, address, address + mm.page_size, mm.zero_pfn, 0)
         pte = mm.zero_pfn << mm.page_shift | PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_ZERO
     store64(at, pte)
     mm.min_flt += 1
@@ -143,6 +154,8 @@ def fault_write_protected(mm: Mm, vma: Vma, at: int, address: int) -> int:
         shared_write(mm, vma, at, address)
         return 0
     if not pte & PTE_ZERO and flags & FRAME_ANON and (flags & FRAME_EXCLUSIVE or reusable_frame(mm, pfn)):
+        if mm.frames.observed:
+            mm.tell(EVENT_REUSE, address, address + mm.page_size, pfn, pfn)
         mm.frames.set_flags(pfn, load16(mm.frames.flags_at + 2 * pfn) | FRAME_EXCLUSIVE)
         pte |= PTE_WRITABLE | PTE_ACCESSED | PTE_DIRTY
         store64(at, pte)
@@ -158,6 +171,8 @@ def copy_page(mm: Mm, vma: Vma, at: int, address: int) -> int:
     if pfn == NO_FRAME:
         return SIGKILL << 8
     pte = load64(at)
+    if mm.frames.observed:
+        tell_copy(mm, pte, pfn, address)
     if not pte & PTE_ZERO:
         old = pte >> mm.page_shift
         bring_bytes(mm, old, pfn, address)
@@ -168,6 +183,16 @@ def copy_page(mm: Mm, vma: Vma, at: int, address: int) -> int:
     store64(at, pte)
     mm.grant(address, pte)
     return 0
+
+
+def tell_copy(mm: Mm, pte: int, pfn: int, address: int) -> None:
+    """Tell that `pfn` takes the place of what `pte` maps."""
+    code = EVENT_COPY
+    if pte & PTE_ZERO:
+        code = EVENT_REPLACE_ZERO
+    elif load16(mm.frames.flags_at + 2 * (pte >> mm.page_shift)) & FRAME_FILE:
+        code = EVENT_FILE_COPY
+    mm.tell(code, address, address + mm.page_size, pfn, pte >> mm.page_shift)
 
 
 def bring_bytes(mm: Mm, old: int, new: int, address: int) -> None:

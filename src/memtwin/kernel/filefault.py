@@ -14,6 +14,9 @@ if not cython.compiled:
     from memtwin.kernel.anon import new_anon_page, prepare_anon
     from memtwin.kernel.flags import (
         BUS_ADRERR,
+        EVENT_FILE,
+        EVENT_FILE_COPY,
+        EVENT_FILE_READ,
         FRAME_DIRTY,
         NO_FRAME,
         PTE_ACCESSED,
@@ -42,6 +45,8 @@ def file_fault(mm: Mm, vma: Vma, address: int, access: int) -> int:
         prepare_anon(mm, vma)
     elif access == READ and fault_around(mm, vma, address, index):
         mm.min_flt += 1
+        if mm.frames.observed:
+            mm.tell(EVENT_FILE, address, address + mm.page_size, inode.find(index), 0)
         return 0
     if index >= inode.limit():
         return SIGBUS << 8 | BUS_ADRERR
@@ -51,6 +56,9 @@ def file_fault(mm: Mm, vma: Vma, address: int, access: int) -> int:
         return SIGKILL << 8
     if mm.maj_flt == major:
         mm.min_flt += 1
+    if mm.frames.observed:
+        code = EVENT_FILE if mm.maj_flt == major else EVENT_FILE_READ
+        mm.tell(code, address, address + mm.page_size, pfn, pfn)
     if private_write:
         return map_copy(mm, vma, address, pfn)
     return 0 if map_file_page(mm, vma, address, pfn, access) else SIGKILL << 8
@@ -119,6 +127,8 @@ def map_copy(mm: Mm, vma: Vma, address: int, pfn: int) -> int:
     new = frames.alloc(0)
     if at == 0 or new == NO_FRAME:
         return SIGKILL << 8
+    if mm.frames.observed:
+        mm.tell(EVENT_FILE_COPY, address, address + mm.page_size, new, pfn)
     new_anon_page(mm, vma, new, address)
     if frames.home(pfn):
         copy(mm.claim(address, new), frames.home(pfn), mm.page_size)

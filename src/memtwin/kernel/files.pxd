@@ -10,7 +10,7 @@ cdef class Inode:
     cdef readonly uint32_t number
     cdef readonly uint64_t size
     cdef readonly bint in_memory, warm
-    cdef readonly bytes content
+    cdef readonly object content
     cdef readonly str identity
     cdef readonly dict pages, vmas
     cdef public int64_t opened, promised

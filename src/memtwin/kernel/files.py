@@ -27,14 +27,14 @@ ALL_PAGES = 1 << 46
 class Inode:
     """A file. size: bytes. in_memory: shmem, else on a disk file system that wants to know of first writes to a page.
 
-    content: the bytes that a file on disk begins with, zeros beyond. identity: "device inode" as maps shows it.
-    swapped: slots of pages in swap, by index. evicted: pages of a warm file that reclaim took; written: bytes of pages
-    that were written back. promised: pages counted in Committed_AS. vmas: who maps it, as keys. opened: open
-    descriptions that keep it alive while nobody maps it.
+    content: the bytes that a file on disk begins with (bytes, or a mapping of a host's file), zeros beyond.
+    identity: "device inode" as maps shows it. swapped: slots of pages in swap, by index. evicted: pages of a warm file
+    that reclaim took; written: bytes of pages that were written back. promised: pages counted in Committed_AS. vmas:
+    who maps it, as keys. opened: open descriptions that keep it alive while nobody maps it.
     """
 
     def __init__(
-        self, frames: Frames, size: int, identity: str, in_memory: bool = True, content: bytes = b"", warm: bool = True
+        self, frames: Frames, size: int, identity: str, in_memory: bool = True, content: Any = b"", warm: bool = True
     ) -> None:
         self.frames = frames
         self.number = frames.new_owner(self)
@@ -87,7 +87,7 @@ class Inode:
         if slot:
             return bytes(self.frames.swap_area.take_bytes(slot))
         shift = self.frames.page_shift
-        return self.written.get(index) or self.content[index << shift : (index + 1) << shift]
+        return self.written.get(index) or bytes(self.content[index << shift : (index + 1) << shift])
 
     def evict(self, pfn: int, index: int, dirty: bool) -> bool:
         """The page, which nobody maps any more, leaves RAM: to swap, or to the disk if it is dirty. False: no slot."""

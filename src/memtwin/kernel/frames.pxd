@@ -25,6 +25,7 @@ cdef class Frames:
     cdef readonly uint64_t mapped_at, flags_at, owner_at, index_at, home_at, next_at, previous_at, order_at, head_at, count_at
     cdef readonly dict owners
     cdef readonly dict folios
+    cdef public bint observed
     cdef list spare_numbers
     cdef uint32_t next_number
 

@@ -110,6 +110,7 @@ class Frames:
         self.free = self.total
         self.owners: dict[int, Any] = {}
         self.folios: dict[int, Folio] = {}  # huge pages by their first PFN
+        self.observed = False  # somebody is attached (observe.py)
         self.spare_numbers: list[int] = []
         self.next_number = 1
         self.alloc(0)  # frame 0 is nobody's, so that a PFN of 0 means none

@@ -12,7 +12,7 @@ from memtwin.kernel.mm import Mm
 
 if not cython.compiled:
     from memtwin.kernel.anon import prepare_anon
-    from memtwin.kernel.flags import VM_ACCESS, VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED
+    from memtwin.kernel.flags import EVENT_STACK, VM_ACCESS, VM_ACCOUNT, VM_GROWSDOWN, VM_LOCKED
     from memtwin.kernel.limits import may_commit, may_expand
 
 
@@ -41,5 +41,7 @@ def grown(mm: Mm, vma: Any, address: int) -> Any:
         return None
     if vma.flags & VM_LOCKED and mm.locked_vm + pages > mm.memlock_limit >> mm.page_shift:
         return None
+    if mm.frames.observed:
+        mm.tell(EVENT_STACK, address, vma.start, 0, 0)
     mm.set_borders(vma, address, vma.end)
     return vma

@@ -12,5 +12,5 @@ cdef bint may_commit(Mm mm, int64_t pages) noexcept
 @cython.locals(vma=Vma, total=int64_t, start=uint64_t, end=uint64_t)
 cdef int64_t mapped_within(Mm mm, uint64_t start, uint64_t end, uint64_t flags) noexcept
 cdef bint may_map(Mm mm, uint64_t start, uint64_t end, uint64_t flags, bint unnamed) noexcept
-cdef bint may_grow_heap(Mm mm, uint64_t new_break, uint64_t pages) noexcept
+cdef bint may_break(Mm mm, uint64_t new_break) noexcept
 cdef bint may_change(Mm mm, uint64_t old_flags, uint64_t new_flags, int64_t pages) noexcept

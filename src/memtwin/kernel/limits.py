@@ -62,11 +62,9 @@ def may_map(mm: Mm, start: int, end: int, flags: int, unnamed: bool) -> bool:
     return may_commit(mm, pages - mapped_within(mm, start, end, VM_ACCOUNT))
 
 
-def may_grow_heap(mm: Mm, new_break: int, pages: int) -> bool:
-    """Whether brk may add `pages` (check_data_rlimit, do_brk_flags); the program's own data is not known here."""
-    if new_break - mm.brk_start > mm.data_limit:
-        return False
-    return may_expand(mm, VM_WRITE, pages) and may_commit(mm, pages)
+def may_break(mm: Mm, new_break: int) -> bool:
+    """Whether RLIMIT_DATA allows the break (check_data_rlimit); the program's own data is not known here."""
+    return new_break - mm.brk_start <= mm.data_limit
 
 
 def may_change(mm: Mm, old_flags: int, new_flags: int, pages: int) -> bool:

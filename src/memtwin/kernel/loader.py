@@ -19,17 +19,15 @@ the address space's own rules. Addresses are those of a process without address 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from memtwin.errors import BusError, ExecError, MemoryFault
+from memtwin.errors import ExecError, MemoryFault
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.elf import Image, Segment, read_image, read_interpreter
 from memtwin.kernel.flags import (
-    BUS_ADRERR,
     MAP_ANONYMOUS,
     MAP_FIXED,
     MAP_FIXED_NOREPLACE,
@@ -38,6 +36,7 @@ from memtwin.kernel.flags import (
     PROT_READ,
     PROT_WRITE,
 )
+from memtwin.kernel.shebang import follow
 from memtwin.kernel.stack import Arguments, Auxiliary, put_strings, put_tables
 
 MIB = 1 << 20
@@ -62,16 +61,6 @@ class Program:
     auxiliary: dict[str, int]
 
 
-class ProgramFile:
-    """A file of the host that a program maps. size: in bytes; identity: its device and inode as maps shows them."""
-
-    def __init__(self, path: str) -> None:
-        status = os.stat(path)
-        self.path = path
-        self.size = status.st_size
-        self.identity = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino}"
-
-
 @dataclass
 class _Bounds:
     """What execve learns of the program's extent while it maps it (load_elf_binary's locals)."""
@@ -93,15 +82,17 @@ def load_program(
 ) -> Program:
     """execve(path, argv, env) in an address space, whose mappings go.
 
-    argv: [path] when left out. stack_limit: RLIMIT_STACK, 2**64 - 1 for none. auxiliary: what the kernel tells the
-    program of the machine. open_file: gives the file object that mappings of a path have.
+    A script starts its interpreter. argv: [path] when left out. stack_limit: RLIMIT_STACK, 2**64 - 1 for none.
+    auxiliary: what the kernel tells the program of the machine. open_file: gives the file object that mappings of a
+    path have.
     ExecError when Linux would refuse the program; with `killed` set, the space is left half built, as Linux kills the
     process then.
     """
-    image = read_image(path)
+    started, words = follow(path, [path] if argv is None else argv)
+    image = read_image(started)
     interpreter = read_interpreter(path, image.interpreter) if image.interpreter is not None else None
-    arguments = Arguments.of(path, argv, env, stack_limit)
-    loader = _Loader(space, open_file or ProgramFile)
+    arguments = Arguments.of(path, words, env, stack_limit)
+    loader = _Loader(space, open_file or space.machine.host_file)
     loader.begin(image, arguments, stack_limit)
     return loader.load(image, interpreter, arguments, auxiliary or Auxiliary.of_host())
 
@@ -246,7 +237,7 @@ class _Loader:
             zero_start = mapped + into_page + part.file_bytes
             zero_end = mapped + into_page + part.memory_bytes
             if part.memory_bytes > part.file_bytes:
-                self.clear_tail(image, zero_start, part)
+                self.clear_tail(zero_start, part)
         if part.memory_bytes > part.file_bytes:
             self.map_zeros(self.up(zero_start), self.up(zero_end), part.prot & PROT_EXEC)
         return mapped
@@ -270,14 +261,12 @@ class _Loader:
             self.space.vm_munmap(found + size, (whole - size) & _WORD)
         return found
 
-    def clear_tail(self, image: Image, address: int, part: Segment) -> None:
+    def clear_tail(self, address: int, part: Segment) -> None:
         """Zero the rest of the last file page; that this cannot be in a read-only segment is no error (padzero)."""
         count = -address & (self.page - 1)
         if count == 0:
             return
         try:
-            if self.down(part.offset + part.file_bytes) >= self.open_file(image.path).size:
-                raise BusError(address, "write", BUS_ADRERR, "the page lies past the end of the file")
             self.space.write(address, bytes(count))
         except MemoryFault:
             if part.prot & PROT_WRITE:
@@ -288,10 +277,9 @@ class _Loader:
         length = (end - start) & _WORD
         if length == 0:
             return
-        prot = PROT_READ | PROT_WRITE | execute
-        found = self.space.vm_mmap(start, length, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, None, 0)
-        if not 0 <= found < self.space.task_size:
-            raise self.killed(-found, f"no room at {start:#x} for {length:#x} zero bytes")
+        failed = self.space.vm_brk(start, length, execute)
+        if failed:
+            raise self.killed(-failed, f"no room at {start:#x} for {length:#x} zero bytes")
 
     def map_vdso(self) -> int:
         """The kernel's data and code pages in one free place; where the code begins (map_vdso)."""

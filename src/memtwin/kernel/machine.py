@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
@@ -10,6 +12,7 @@ from memtwin.kernel.files import File, Inode
 from memtwin.kernel.flags import EINVAL, FILE_CLOSED, FILE_ZERO
 from memtwin.kernel.frames import Frames
 from memtwin.kernel.group import Group
+from memtwin.kernel.observe import Observers
 from memtwin.kernel.oom import OomKill, choose, kill
 from memtwin.kernel.overcommit import Overcommit
 from memtwin.kernel.profile import KernelProfile, profile_named
@@ -47,6 +50,7 @@ class Machine:
         self.ram = parse_size(ram)
         self.swap = parse_size(swap)
         self.frames = Frames(self.ram, chosen.page_shift)
+        self.observers = Observers(self.frames)
         self.zero_pfn = self.frames.alloc_frame()
         self.swap_area = self.frames.swap_area = Swap(self.frames, self.swap)
         self.spaces: WeakValueDictionary[int, Mm] = WeakValueDictionary()
@@ -59,6 +63,7 @@ class Machine:
         if self.frames.watch:
             self.reclaim.start()
         self._labelled: dict[str, str] = {}
+        self._host_inodes: dict[tuple[int, int, int], Inode] = {}
         self._inodes = 0
         self.dev_zero = File(None, "/dev/zero", kind=FILE_ZERO, identity="00:05 4")
         self.closed = File(None, "", kind=FILE_CLOSED)
@@ -84,6 +89,21 @@ class Machine:
         """A file on disk, open for reading and writing; cached: all its pages are in the page cache already."""
         identity = identity or f"08:01 {self.next_inode()}"
         return File(Inode(self.frames, len(content), identity, False, content, cached), path)
+
+    def host_file(self, path: str) -> File:
+        """A file of the host, open for reading, its pages in the page cache; what it holds is read page by page.
+
+        OSError when the host cannot open it. Opened again, it has the same pages.
+        """
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            inode = self._host_inodes.get((status.st_dev, status.st_ino, status.st_mtime_ns))
+            if inode is None:
+                content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if status.st_size else b""
+                identity = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x} {status.st_ino}"
+                inode = Inode(self.frames, status.st_size, identity, False, content, True)
+                self._host_inodes[status.st_dev, status.st_ino, status.st_mtime_ns] = inode
+        return File(inode, os.path.realpath(path), writable=False)
 
     def truncate(self, inode: Inode, length: int) -> int:
         """ftruncate(2): 0, or -EINVAL for a negative length."""

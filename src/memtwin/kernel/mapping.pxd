@@ -2,7 +2,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
-from memtwin.kernel.limits cimport is_accountable, may_grow_heap, may_map
+from memtwin.kernel.limits cimport is_accountable, may_map
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree, new_vma
 

@@ -12,7 +12,17 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
-    from memtwin.kernel.flags import EINVAL, ENOMEM, VM_DONTEXPAND, VM_IO, VM_MAYBE_GUARD, VM_PFNMAP
+    from memtwin.kernel.flags import (
+        EINVAL,
+        ENOMEM,
+        EVENT_MERGE,
+        EVENT_SPLIT,
+        EVENT_UNMAP,
+        VM_DONTEXPAND,
+        VM_IO,
+        VM_MAYBE_GUARD,
+        VM_PFNMAP,
+    )
     from memtwin.kernel.vma import new_vma
 
 
@@ -49,6 +59,8 @@ def merge_new(
     right = following is not None and fits_right(mm, following, end, flags, pgoff_end, file, source)
     if left and right and not anon_alike(previous, following):
         right = False
+    if mm.frames.observed and (left or right):
+        mm.tell(EVENT_MERGE, start, end, 0, 0)
     if left:
         previous.flags |= flags & VM_MAYBE_GUARD
         if right:
@@ -117,6 +129,8 @@ def take_chain(target: Vma, source: Vma) -> None:
 
 def split(mm: Mm, vma: Vma, address: int) -> None:
     """Cut a VMA in two at `address`; `vma` stays the lower part."""
+    if mm.frames.observed:
+        mm.tell(EVENT_SPLIT, address, vma.end, 0, 0)
     mm.split_at(address)
     upper = vma.part(address, vma.end)
     upper.pgoff = vma.page_offset(address, mm.page_shift)
@@ -157,6 +171,8 @@ def modify(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> Any:
     )  # fmt: skip
     if left and right and not anon_alike(previous, following):
         right = False
+    if mm.frames.observed and (left or right):
+        mm.tell(EVENT_MERGE, start, end, 0, 0)
     if left:
         previous.flags |= flags & VM_MAYBE_GUARD
         take_chain(previous, vma)
@@ -219,6 +235,8 @@ def unmap_range(mm: Mm, start: int, end: int) -> int:
         if vma.end > end:
             split(mm, vma, end)
             following = None
+        if mm.frames.observed:
+            mm.tell(EVENT_UNMAP, vma.start, vma.end, 0, 0)
         mm.zap(vma.start, vma.end)
         mm.drop(vma)
         vma = following

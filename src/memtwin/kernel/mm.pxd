@@ -60,6 +60,7 @@ cdef class Mm(Window):
     cdef void drop(self, Vma vma)
     cdef void set_borders(self, Vma vma, uint64_t start, uint64_t end)
     cdef void note_peak(self) noexcept
+    cdef void tell(self, int code, uint64_t start, uint64_t end, uint64_t frame, uint64_t old_frame) noexcept
     cdef void zap(self, uint64_t start, uint64_t end) noexcept
     cpdef void zap_pages(self, uint64_t start, uint64_t end) noexcept
     cdef void zap_range(self, uint64_t start, uint64_t end, bint markers) noexcept

@@ -34,6 +34,8 @@ if not cython.compiled:
     )
     from memtwin.kernel.flags import (
         BYTES,
+        EVENT_EXIT,
+        EVENT_SPLIT_HUGE,
         FRAME_ANON,
         FRAME_DIRTY,
         FRAME_EXCLUSIVE,
@@ -151,6 +153,8 @@ class Mm(Window):
         afterwards."""
         if self.pages.root == 0:
             return
+        if self.frames.observed:
+            self.tell(EVENT_EXIT, 0, 0, 0, 0)
         vma = self.tree.first
         while vma is not None:
             following = vma.next
@@ -159,6 +163,10 @@ class Mm(Window):
             vma = following
         self.pages.free_range(0, self.task_size, 0, 0)
         self.pages.release()
+
+    def tell(self, code: int, start: int, end: int, frame: int, old_frame: int) -> None:
+        """Something is about to happen here, EVENT_*: tell the observers. Callers ask `frames.observed` first."""
+        self.machine.observers.tell(self, code, start, end, frame, old_frame)
 
     # VMAs
 
@@ -362,6 +370,8 @@ class Mm(Window):
     def split_huge(self, address: int) -> None:
         """The huge page mapped at `address` is mapped as single pages from now on (__split_huge_pmd)."""
         pte = load64(self.pages.find(address))
+        if self.frames.observed:
+            self.tell(EVENT_SPLIT_HUGE, address & ~(self.huge_size - 1), address, pte >> self.page_shift, 0)
         if pte & PTE_MAPPED and not pte & PTE_ZERO:
             self.folio_add(pte >> self.page_shift, 1 << self.pages.bits)
             self.folio_sub(pte >> self.page_shift, 1)

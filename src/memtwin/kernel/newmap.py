@@ -23,6 +23,7 @@ if not cython.compiled:
         EOPNOTSUPP,
         EOVERFLOW,
         EPERM,
+        EVENT_MAP,
         FILE_CLOSED,
         FILE_UNMAPPABLE,
         FILE_ZERO,
@@ -59,7 +60,7 @@ if not cython.compiled:
         VM_SHARED,
         VM_WIPEONFORK,
     )
-    from memtwin.kernel.limits import is_accountable, may_grow_heap, may_map
+    from memtwin.kernel.limits import is_accountable, may_break, may_commit, may_expand, may_map
     from memtwin.kernel.mapping import fits_left, map_region, unmap_range
     from memtwin.kernel.place import start_gap, unmapped_area
     from memtwin.kernel.populate import populate
@@ -108,6 +109,8 @@ def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any,
         file = shared_memory(mm.machine, length, bits & VM_NORESERVE == 0)
     elif file is None:
         pgoff = address >> mm.page_shift
+    if mm.frames.observed:
+        mm.tell(EVENT_MAP, address, address + length, 0, 0)
     map_region(mm, address, address + length, bits, pgoff, file)
     if bits & VM_LOCKED or flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE:
         populate(mm, address, address + length, True)
@@ -226,16 +229,34 @@ def extend_heap(mm: Mm, start: int, end: int) -> bool:
     following = mm.tree.find(start)
     if following is not None and end + mm.page_size > start_gap(mm, following):
         return False
+    return may_break(mm, end) and add_zeros(mm, start, end, 0, mm.brk_start)
+
+
+def add_zeros(mm: Mm, start: int, end: int, execute: int, floor: int) -> bool:
+    """Private memory at [start, end), which is free; False when refused (do_brk_flags).
+
+    It is grown onto the VMA below if that is alike and ends above `floor`, and never joins the one above.
+    """
+    pages = (end - start) >> mm.page_shift
     if mm.tree.count > mm.max_map_count or not lock_fits(mm, mm.def_flags, end - start):
         return False
-    if not may_grow_heap(mm, end, (end - start) >> mm.page_shift):
+    if not may_expand(mm, VM_WRITE, pages) or not may_commit(mm, pages):
         return False
+    following = mm.tree.find(start)
     previous = following.previous if following is not None else mm.tree.last
-    flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags
+    flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags | execute
     pgoff = start >> mm.page_shift
-    below = previous is not None and previous.end > mm.brk_start
+    below = previous is not None and previous.end > floor
     if below and fits_left(mm, previous, start, flags, pgoff, None, None):
         mm.set_borders(previous, previous.start, end)
     else:
         mm.add(new_vma(start, end, flags, pgoff, None, mm))
     return True
+
+
+def map_zeros(mm: Mm, start: int, length: int, execute: int) -> int:
+    """What execve maps for bss at `start`, whatever is there: 0 or -ENOMEM (vm_brk_flags). execute: PROT_EXEC or 0."""
+    if length > mm.task_size or start > mm.task_size - length:
+        return -ENOMEM
+    unmap_range(mm, start, start + length)
+    return 0 if add_zeros(mm, start, start + length, execute, 0) else -ENOMEM

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memtwin.kernel.flags import SIGKILL, VM_PFNMAP, VM_SHARED
+from memtwin.kernel.flags import EVENT_KILL, SIGKILL, VM_PFNMAP, VM_SHARED
 
 if TYPE_CHECKING:
     from memtwin.kernel.mm import Mm
@@ -76,6 +76,8 @@ def kill(mm: Mm, total_pages: int) -> OomKill:
         mm.pages.tables * size,
         mm.oom_score_adj,
     )
+    if mm.frames.observed:
+        mm.machine.observers.tell(mm, EVENT_KILL, 0, 0, 0, 0)
     mm.end_by(SIGKILL)
     for vma in mm.tree:
         if vma.file is None or not vma.flags & (VM_SHARED | VM_PFNMAP):

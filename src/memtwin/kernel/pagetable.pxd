@@ -13,7 +13,7 @@ cdef class PageTable:
     cdef uint64_t cached_number, cached_table
 
     cdef uint64_t find(self, uint64_t address) noexcept
-    cdef uint64_t entry(self, uint64_t address) noexcept
+    cpdef uint64_t entry(self, uint64_t address) noexcept
     cdef uint64_t make(self, uint64_t address) noexcept
     cdef uint64_t make_upper(self, uint64_t address) noexcept
     cdef uint64_t upper(self, uint64_t address) noexcept

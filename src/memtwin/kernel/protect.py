@@ -15,6 +15,7 @@ if not cython.compiled:
         EACCES,
         EINVAL,
         ENOMEM,
+        EVENT_PROTECT,
         PROT_EXEC,
         PROT_GROWSDOWN,
         PROT_GROWSUP,
@@ -93,6 +94,8 @@ def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
             flags |= VM_ACCOUNT
     elif old & VM_ACCOUNT and vma.anonymous and vma.anon is None:
         flags &= ~VM_ACCOUNT
+    if mm.frames.observed:
+        mm.tell(EVENT_PROTECT, start, end, 0, 0)
     vma = modify(mm, vma, start, end, flags)
     if vma is None:
         return -ENOMEM

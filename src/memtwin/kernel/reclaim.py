@@ -31,6 +31,8 @@ if not cython.compiled:
     from memtwin.hostmem import discard, load8, load16, load32, load64, store8, store32, store64
     from memtwin.kernel.flags import (
         BYTES,
+        EVENT_DROP,
+        EVENT_SWAP_OUT,
         FRAME_ANON,
         FRAME_DIRTY,
         FRAME_EXCLUSIVE,
@@ -132,6 +134,10 @@ def unmap_entry(mm: Mm, at: int, address: int, entry: int) -> None:
     """Put `entry` (a swap PTE, or 0) in the place of a PTE whose page goes; bytes in this window are given up."""
     pfn = load64(at) >> mm.page_shift
     frames = mm.frames
+    mm.note_peak()
+    if frames.observed:
+        code = EVENT_SWAP_OUT if entry & PTE_SWAP else EVENT_DROP
+        mm.tell(code, address, address + mm.page_size, pfn, entry >> mm.page_shift)
     store64(at, entry)
     store32(frames.mapped_at + 4 * pfn, frames.mapped(pfn) - 1)
     here = mm.window + (address & mm.mask)

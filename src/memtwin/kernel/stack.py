@@ -53,15 +53,12 @@ class Arguments:
     entries: int = len(AT) + 1  # of the auxiliary vector, AT_NULL included
 
     @classmethod
-    def of(
-        cls, path: str, argv: Sequence[str | bytes] | None, env: Mapping[str, str] | None, stack_limit: int
-    ) -> Arguments:
+    def of(cls, path: str, argv: Sequence[str | bytes], env: Mapping[str, str] | None, stack_limit: int) -> Arguments:
         """From a caller's argv and environment. ExecError, E2BIG as Linux has it: a string over 128 KiB, or more in
         all than a quarter of the stack's limit."""
-        words = [path] if argv is None else list(argv)
         made = cls(
             _string(path, path),
-            tuple(_string(path, word) for word in words or [""]),
+            tuple(_string(path, word) for word in list(argv) or [""]),
             tuple(_string(path, f"{name}={value}") for name, value in (env or {}).items()),
         )
         made.check(path, stack_limit)

@@ -12,6 +12,7 @@ from memtwin.kernel.vma import Vma
 if not cython.compiled:
     from memtwin.hostmem import copy, load8, load16, load32, load64, store32, store64
     from memtwin.kernel.flags import (
+        EVENT_SWAP_IN,
         FRAME_ANON,
         FRAME_EXCLUSIVE,
         FRAME_SWAPCACHE,
@@ -51,6 +52,8 @@ def swap_in(mm: Mm, vma: Vma, at: int, address: int, access: int) -> int:
         mm.maj_flt += 1
     else:
         mm.min_flt += 1
+    if frames.observed:
+        mm.tell(EVENT_SWAP_IN, address, address + mm.page_size, pfn, slot)
     store32(frames.mapped_at + 4 * pfn, frames.mapped(pfn) + 1)
     swap.drop(slot)
     mm.anon_pages += 1

@@ -20,6 +20,7 @@ if not cython.compiled:
     from memtwin.hostmem import fill, load16, load64, store16, store32, store64
     from memtwin.kernel.anon import prepare_anon
     from memtwin.kernel.flags import (
+        EVENT_HUGE,
         FRAME_ANON,
         FRAME_EXCLUSIVE,
         FRAME_HUGE,
@@ -76,6 +77,8 @@ def map_huge(mm: Mm, vma: Vma, start: int) -> bool:
     pfn = frames.alloc(mm.pages.bits) if mm.pages.bits <= 10 else NO_FRAME
     if pfn == NO_FRAME:
         return False
+    if frames.observed:
+        mm.tell(EVENT_HUGE, start, start + mm.huge_size, pfn, 0)
     table = mm.pages.find(start)
     index = vma.page_offset(start, mm.page_shift)
     pte = pfn << mm.page_shift | PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED | PTE_DIRTY

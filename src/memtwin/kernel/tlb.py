@@ -25,7 +25,6 @@ from memtwin.kernel.addrspace import AddressSpace
 
 if not cython.compiled:
     from memtwin.hostmem import fill, load64, release, reserve, store64
-    from memtwin.kernel.flags import PTE_HUGE
 
     VALID, HUGE_BIT, ASID_SHIFT = 1 << 63, 1 << 62, 50
     MOST_ASIDS = 4096
@@ -275,5 +274,4 @@ def is_huge(space: AddressSpace, address: int) -> bool:
     """Whether a huge page maps the address."""
     if address >= space.task_size:
         return False
-    at = space.pages.upper(address)
-    return at != 0 and load64(at) & PTE_HUGE != 0
+    return bool(space.pages.is_huge(address))

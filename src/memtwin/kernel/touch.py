@@ -14,6 +14,8 @@ if not cython.compiled:
     from memtwin.kernel.anon import prepare_anon
     from memtwin.kernel.fault import fault_entry, fault_missing, fault_page, handle_fault
     from memtwin.kernel.flags import (
+        EVENT_DEMAND_ZERO,
+        EVENT_SIGNAL,
         FRAME_ANON,
         FRAME_EXCLUSIVE,
         NO_FRAME,
@@ -34,6 +36,8 @@ if not cython.compiled:
 
 def stopped(mm: Mm, code: int, address: int, access: int) -> int:
     """Note what stopped an access; the code again."""
+    if mm.frames.observed:
+        mm.tell(EVENT_SIGNAL, address, address + 1, code >> 8, code & 255)
     mm.stop(code >> 8, code & 255, address, access)
     return code
 
@@ -144,6 +148,9 @@ def fill_empty(mm: Mm, vma: Vma, at: int, start: int, count: int) -> bool:
         if pfn == NO_FRAME:
             return False
         run = frames.run
+        if frames.observed:
+            first = start + (done << mm.page_shift)
+            mm.tell(EVENT_DEMAND_ZERO, first, first + (run << mm.page_shift), pfn, 0)
         pte = pfn << mm.page_shift | PTE_PRESENT | PTE_WRITABLE | PTE_USER | PTE_ACCESSED | PTE_DIRTY
         for i in range(run):
             store64(at + 8 * (done + i), pte + (i << mm.page_shift))

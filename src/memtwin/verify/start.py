@@ -133,11 +133,17 @@ def _perform(space: AddressSpace, call: Call) -> int:
     arguments: list[Any] = [value & _WORD for value in call.arguments]
     arguments += [0] * (_ARGUMENTS.get(call.name, 0) - len(arguments))
     if call.name == "mmap":
-        anonymous = arguments[3] & MAP_ANONYMOUS or call.path is None
         arguments[2:4] = call.arguments[2:4]
-        arguments[4] = None if anonymous else space.machine.label_file(call.path)
+        arguments[4] = None if arguments[3] & MAP_ANONYMOUS else _file(space, call)
     method: Callable[..., int] = getattr(space, f"sys_{call.name}")
     return int(method(*arguments))
+
+
+def _file(space: AddressSpace, call: Call) -> Any:
+    """The file that a call maps: one on disk of just the size that the call needs, so that recordings do without."""
+    if call.path is None:
+        return space.machine.closed
+    return space.machine.disk_file(b"", call.path)
 
 
 def _differing_lines(twin: str, host: str) -> list[str]:
