@@ -17,7 +17,7 @@ from memtwin.kernel.loader import load_program
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.procfs import maps
 
-FLIPS = 250
+FLIPS = 120
 
 
 def twins_outcome(path: str) -> str:
@@ -116,7 +116,7 @@ def test_noise(tmp_path: Path) -> None:
     print(f"seed {seed}")
     dice = random.Random(seed)
     path = tmp_path / "noise"
-    for _ in range(300):
+    for _ in range(100):
         body = bytearray(dice.randbytes(64 + 56 * 4))
         body[:4], body[16:20] = b"\x7fELF", bytes((dice.choice((2, 3)), 0, 62, 0))
         body[32:40], body[54:58] = (64).to_bytes(8, "little"), bytes((56, 0, 4, 0))
@@ -125,3 +125,13 @@ def test_noise(tmp_path: Path) -> None:
         path.write_bytes(body)
         path.chmod(0o755)
         assert twins_outcome(str(path)) == hosts_outcome(str(path)), f"seed {seed}"
+
+
+def test_an_interpreter_without_a_name(tmp_path: Path) -> None:
+    raw = bytearray(build("pie-small", tmp_path).read_bytes())
+    at = raw.index(b"/lib64/ld-linux")
+    raw[at] = 0
+    path = tmp_path / "nameless"
+    path.write_bytes(raw)
+    path.chmod(0o755)
+    assert twins_outcome(str(path)) == hosts_outcome(str(path)) == "errno 13"

@@ -96,7 +96,7 @@ def read_image(path: str, machine: int = EM_X86_64) -> Image:
 def read_interpreter(program: str, path: str, machine: int = EM_X86_64) -> Image:
     """The interpreter that `program` names. ExecError, ELIBBAD where it is no ELF file for this machine."""
     try:
-        file = open_program(path)
+        file = open_program(path or ".")  # no name at all is the current directory here (open_exec)
     except ExecError as error:
         raise ExecError(program, error.errno, f"its interpreter {path!r} cannot be opened") from None
     with file:

@@ -59,6 +59,7 @@ if not cython.compiled:
         VM_NORESERVE,
         VM_SHARED,
         VM_WIPEONFORK,
+        VM_WRITE,
     )
     from memtwin.kernel.limits import is_accountable, may_break, may_commit, may_expand, may_map
     from memtwin.kernel.mapping import fits_left, map_region, unmap_range
