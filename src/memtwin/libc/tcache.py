@@ -30,10 +30,48 @@ if not cython.compiled:
         put16,
     )
 
+    # Compiled, these are inlined where they are called: their text for that is in the .pxd.
 
-def tcache_index(size: int) -> int:
-    """The bin for chunks of `size` bytes, header included (csize2tidx)."""
-    return (size - MINSIZE + ALIGN_MASK) // ALIGNMENT
+    def tcache_index(size: int) -> int:
+        """The bin for chunks of `size` bytes, header included (csize2tidx)."""
+        return (size - MINSIZE + ALIGN_MASK) // ALIGNMENT
+
+    def tcache_has_place(s: State, index: int) -> bool:
+        """Whether a bin of the thread's cache is not full."""
+        count = get16(s, s.tcache + 2 * index)
+        return count != 0 if s.tcache_counts_down else count < s.tcache_count
+
+    def tcache_has_room(s: State, index: int) -> bool:
+        """Whether the thread has a cache, with such a small bin, that is not full."""
+        if s.tcache == 0 or index >= s.tcache_bins:
+            return False
+        return tcache_has_place(s, index)
+
+    def count_one(s: State, index: int, change: int) -> None:
+        """One chunk more (`change` is tcache_one) or fewer in a bin, as the release counts."""
+        at = s.tcache + 2 * index
+        put16(s, at, (get16(s, at) + change) & 0xFFFF)
+
+    def tcache_put(s: State, p: int, index: int) -> None:
+        """The chunk `p` becomes the first of its bin, which has room."""
+        entry = s.tcache + s.tcache_entries + 8 * index
+        e = p + HEADER
+        put(s, e + 8, s.tcache_key)
+        put(s, e, ((e >> 12) & s.link_mask) ^ get(s, entry))
+        put(s, entry, e)
+        count_one(s, index, s.tcache_one)
+
+    def tcache_get(s: State, index: int) -> int:
+        """The user pointer of the first chunk of a bin that is not empty."""
+        entry = s.tcache + s.tcache_entries + 8 * index
+        e = get(s, entry)
+        if e & ALIGN_MASK and s.link_mask:
+            s.die("malloc(): unaligned tcache chunk detected")
+            return 0
+        put(s, entry, ((e >> 12) & s.link_mask) ^ get(s, e))
+        count_one(s, index, -s.tcache_one)
+        put(s, e + 8, 0)
+        return e
 
 
 def large_tcache_index(size: int) -> int:
@@ -49,48 +87,6 @@ def any_tcache_index(size: int) -> int:
     """The bin for chunks of `size` bytes, MINSIZE at least: small or large."""
     index = (size - MINSIZE) // ALIGNMENT
     return index if index < TCACHE_SMALL_BINS else large_tcache_index(size)
-
-
-def tcache_has_room(s: State, index: int) -> bool:
-    """Whether the thread has a cache, with such a small bin, that is not full."""
-    if s.tcache == 0 or index >= s.tcache_bins:
-        return False
-    return tcache_has_place(s, index)
-
-
-def tcache_has_place(s: State, index: int) -> bool:
-    """Whether a bin of the thread's cache is not full."""
-    count = get16(s, s.tcache + 2 * index)
-    return count != 0 if s.tcache_counts_down else count < s.tcache_count
-
-
-def count_one(s: State, index: int, change: int) -> None:
-    """One chunk more (`change` is tcache_one) or fewer in a bin, as the release counts."""
-    at = s.tcache + 2 * index
-    put16(s, at, (get16(s, at) + change) & 0xFFFF)
-
-
-def tcache_put(s: State, p: int, index: int) -> None:
-    """The chunk `p` becomes the first of its bin, which has room."""
-    entry = s.tcache + s.tcache_entries + 8 * index
-    e = p + HEADER
-    put(s, e + 8, s.tcache_key)
-    put(s, e, ((e >> 12) & s.link_mask) ^ get(s, entry))
-    put(s, entry, e)
-    count_one(s, index, s.tcache_one)
-
-
-def tcache_get(s: State, index: int) -> int:
-    """The user pointer of the first chunk of a bin that is not empty."""
-    entry = s.tcache + s.tcache_entries + 8 * index
-    e = get(s, entry)
-    if e & ALIGN_MASK and s.link_mask:
-        s.die("malloc(): unaligned tcache chunk detected")
-        return 0
-    put(s, entry, ((e >> 12) & s.link_mask) ^ get(s, e))
-    count_one(s, index, -s.tcache_one)
-    put(s, e + 8, 0)
-    return e
 
 
 def new_tcache(s: State, mem: int) -> None:
