@@ -30,5 +30,5 @@ cdef class File:
     cdef readonly int kind
     cdef readonly bint readable, writable, noexec
 
-cpdef File shared_memory(object machine, uint64_t size)
+cpdef File shared_memory(object machine, uint64_t size, bint promised=*)
 cdef bint aligned_to_huge(object file, bint shared)
