@@ -118,7 +118,7 @@ CASES = (
     Case("python3, PYTHONMALLOC=malloc", python(40_000), environment=MALLOC),
     Case("git log -p", git_log, ("git",)),
     Case("sqlite3, inserts", sqlite, ("sqlite3",)),
-    Case("gcc -O2", gcc, ("gcc",)),
+    Case("gcc -O2", gcc, ("gcc",), sparse=OWN_COLLECTOR),
     Case("g++ -O2", gplusplus, ("g++",), sparse=OWN_COLLECTOR),
     Case("perl", perl, ("perl",)),
     Case("bash, fork children", bash, ("bash",)),

@@ -58,6 +58,11 @@ class Outcome:
         return self.compared > 0 and all(one.exact for one in self.processes)
 
     @property
+    def heap_bytes(self) -> int:
+        """The measured resident heap at its largest."""
+        return max((one.heap_bytes or 0 for one in self.biggest.samples), default=0)
+
+    @property
     def heap_is_right(self) -> bool:
         """Whether the resident heap is within LIMIT, or has a reason not to be."""
         errors = self.biggest.heap_error().values()
