@@ -75,6 +75,9 @@ class Pair:
     """The same mapping in two processes, one of the twin and one of the host, and the same operations on both."""
 
     def __init__(self, stage: Stage) -> None:
+        # Fresh pages wait in a batch of their processor before they join the lists; MADV_PAGEOUT empties only the batch
+        # of the processor it runs on, and passes over pages that are still in another's (lru_add_drain).
+        os.sched_setaffinity(stage.pid, {min(os.sched_getaffinity(0))})
         self.stage = stage
         self.machine = Machine("64 MiB", SIZE)
         self.spaces = {0: AddressSpace(self.machine, window_bits=32)}
