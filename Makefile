@@ -31,7 +31,7 @@ $(VENV)/%-ready: pyproject.toml $(VENV)/ready  # what a group of pyproject.toml 
 	@$(PY) -m pip install --quiet --disable-pip-version-check --group $*
 	@touch $@
 
-test: install $(VENV)/test-ready ## all tests, compiled; one leg uncompiled
+test: install $(VENV)/test-ready $(VENV)/docs-ready ## all tests, compiled; one leg uncompiled
 	@scripts/system-packages
 	@$(PY) -m memtwin.host.libcs >/dev/null || echo "memtwin: not all C libraries could be fetched; their tests are skipped" >&2
 	$(PY) -m pytest -m "not long"

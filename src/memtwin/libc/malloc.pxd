@@ -18,6 +18,7 @@ cdef class Malloc(State):
     cdef readonly int64_t tid
 
     cdef void start(self) noexcept
+    cpdef void prepare(self) noexcept
     cdef uint64_t realloc_mapped(self, uint64_t mem, uint64_t request, uint64_t nb) noexcept
     cdef bint stays(self, uint64_t mem, uint64_t request) noexcept
     cdef void set_tcache_max(self, uint64_t value) noexcept

@@ -103,6 +103,11 @@ class Malloc(State):
         put(self, self.main_arena + self.av_next, self.main_arena)
         put(self, self.main_arena + self.av_attached, 1)
 
+    def prepare(self) -> None:
+        """What statistics do first, too: begin, if no call has."""
+        if not self.started:
+            self.start()
+
     # the entries
 
     def malloc(self, request: int) -> int:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import cython
 
+from memtwin.libc.malloc import Malloc
 from memtwin.libc.state import State
 
 if not cython.compiled:
@@ -117,8 +118,9 @@ class ArenaCount:
         return self.top + sum(t.bytes for t in self.fast) + sum(t.bytes for t in self.bins)
 
 
-def arenas(s: State) -> list[int]:
+def arenas(s: Malloc) -> list[int]:
     """Every arena in the order of their ring, the main one first."""
+    s.prepare()
     found = [s.main_arena]
     av = get(s, s.main_arena + s.av_next)
     while av and av != s.main_arena and not s.space.stop_signal and len(found) <= s.narenas:
@@ -127,7 +129,7 @@ def arenas(s: State) -> list[int]:
     return found
 
 
-def mallinfo2(s: State) -> dict[str, int]:
+def mallinfo2(s: Malloc) -> dict[str, int]:
     """mallinfo2(3), field by field."""
     info = dict.fromkeys(FIELDS, 0)
     for av in arenas(s):
@@ -143,12 +145,12 @@ def mallinfo2(s: State) -> dict[str, int]:
     return info
 
 
-def mallinfo(s: State) -> dict[str, int]:
+def mallinfo(s: Malloc) -> dict[str, int]:
     """mallinfo(3): mallinfo2's numbers as C's int keeps them, wrapping at 2 GiB."""
     return {name: (value + (1 << 31) & UNSIGNED) - (1 << 31) for name, value in mallinfo2(s).items()}
 
 
-def malloc_stats(s: State) -> str:
+def malloc_stats(s: Malloc) -> str:
     """What malloc_stats(3) writes to standard error; its sums are C's unsigned int, wrapping at 4 GiB."""
     system = in_use = s.mmapped_mem
     text = ""
@@ -169,7 +171,7 @@ def _two_lines(system: int, in_use: int) -> str:
     return f"system bytes     = {system & UNSIGNED:10}\nin use bytes     = {in_use & UNSIGNED:10}\n"
 
 
-def malloc_info(s: State) -> str:
+def malloc_info(s: Malloc) -> str:
     """The XML that malloc_info(3) writes for options 0."""
     counts = [ArenaCount(s, av, "__malloc_info") for av in arenas(s)]
     text = '<malloc version="1">\n' + "".join(_heap(number, c) for number, c in enumerate(counts))
