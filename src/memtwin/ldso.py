@@ -100,7 +100,8 @@ class _Linker:
         interpreter = program.interpreter
         assert interpreter is not None
         self.anonymous(2)
-        cache = self.map(0, _size_of(_CACHE), _READ, _PRIVATE, self.space.machine.host_file(_CACHE), 0) if _size_of(_CACHE) else 0
+        size = _size_of(_CACHE)
+        cache = self.map(0, size, _READ, _PRIVATE, self.space.machine.host_file(_CACHE), 0) if size else 0
         self.relro.append(self.part(program.load_bias, _dynamic(path).relro))
         self.relro.append(self.part(program.interpreter_base, _dynamic(os.path.realpath(interpreter.path)).relro))
         main_arena = mp = 0
@@ -114,7 +115,7 @@ class _Linker:
             if length:
                 self.space.sys_mprotect(start, length, _READ)
         if cache:
-            self.space.vm_munmap(cache, _size_of(_CACHE))
+            self.space.vm_munmap(cache, size)
         return main_arena, mp
 
     def anonymous(self, pages: int) -> int:

@@ -23,5 +23,4 @@ PROGRAMS: list[list[str]] = [
     ["/usr/bin/awk", "BEGIN { for (i = 0; i < 100000; i++) a[i] = i }"],
     ["/usr/sbin/ldconfig", "-p"],
     ["/usr/bin/tar", "--version"],
-    ["/usr/bin/gdb", "--batch", "--version"],
 ]

@@ -161,7 +161,8 @@ def _interpreter(path: str, file: BinaryIO, headers: list[tuple[int, ...]]) -> s
             raise ExecError(path, errno.ENOEXEC, f"its interpreter's name has {length} bytes")
         raw = _read_at(file, offset, length)
         if raw is None:
-            raise ExecError(path, errno.EIO, "its interpreter's name lies past the end of the file")
+            number = errno.EINVAL if offset >> 63 else errno.EIO  # kernel_read takes a signed place
+            raise ExecError(path, number, "its interpreter's name lies past the end of the file")
         if raw[-1]:
             raise ExecError(path, errno.ENOEXEC, "its interpreter's name does not end")
         return os.fsdecode(raw[: raw.index(0)])
