@@ -63,7 +63,7 @@ docs: install $(VENV)/docs-ready ## the guide, in English and Korean, below buil
 	@$(PY) -m sphinx -q -W -b html docs build/guide/en
 	@$(PY) -m sphinx -q -W -b html -D language=ko docs build/guide/ko
 
-bench: install ## ours beside the peers: each of benchmarks/*.py in turn
+bench: install $(VENV)/bench-ready ## ours beside the peers: each of benchmarks/*.py in turn
 	@for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(PY) $$benchmark || exit 1; done
 
 clean: ## forget everything that was built

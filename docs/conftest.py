@@ -2,7 +2,8 @@
 """Every example of the guide is executed: Python blocks, pictures, and shell sessions.
 
 A `console` block is a session: a line that begins with "$ " is a command, the lines below it what it prints. "…" stands
-for anything, also for many lines. A command without lines below it may print what it likes. Every command ends with status 0, or with the one in a comment at its end: `$ memtwin trace nowhere  # status 2`.
+for anything, also for many lines. A command without lines below it may print what it likes. Every command ends with
+status 0, or with the one in a comment at its end: `$ memtwin trace nowhere  # status 2`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@
     p.heap()
     ```
 
-The last line is an expression whose value is SVG text, or a view. Only the picture is shown, unless the option :code: is given.
+The last line is an expression whose value is SVG text, or a view. Only the picture is shown, unless the option :code:
+is given.
 """
 
 from __future__ import annotations

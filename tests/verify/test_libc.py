@@ -71,5 +71,5 @@ def test_the_command(capsys):
 def test_an_unknown_library_is_a_user_error():
     from memtwin.errors import UserError
 
-    with pytest.raises(UserError, match="no libc is known as 9.9"):
+    with pytest.raises(UserError, match=r"no libc is known as 9\.9"):
         run("9.9", "", 1000, None, False, False)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """The page's hold on a script that is played: load it, show a step, explain a thing, each within a bounded time.
 
-The playing itself is done by processes of their own (lab/worker.py): one that plays where the page is, and sleepers that
-keep earlier states. All end with `close`, or with this process.
+The playing itself is done by processes of their own (lab/worker.py): one that plays where the page is, and sleepers
+that keep earlier states. All end with `close`, or with this process.
 """
 
 from __future__ import annotations

@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """Plays a script for a page, forward and back, in processes of its own.
 
-Going back needs the twin as it was. The host's own copy-on-write keeps it: while the script is played for the first time,
-a copy of the process goes to sleep every INTERVAL steps. A step is shown by a copy of the last sleeper before it, which
-plays on from there; the sleepers themselves never play.
+Going back needs the twin as it was. The host's own copy-on-write keeps it: while the script is played for the first
+time, a copy of the process goes to sleep every INTERVAL steps. A step is shown by a copy of the last sleeper before it,
+which plays on from there; the sleepers themselves never play.
 
     player ──fork──▶ sleeper 0
            ──fork──▶ sleeper 250 ──fork──▶ player of step 300, while the page stays near
            ──fork──▶ sleeper 500
            …
 
-Each process has a socket of its own to the page's Playback, which sends JSON lines and hears JSON lines; a process whose
-socket is closed ends.
+Each process has a socket of its own to the page's Playback, which sends JSON lines and hears JSON lines; a process
+whose socket is closed ends.
 
     to the first player   {"load": script, "machine": {...}}
                           -> {"checkpoint": position}, with the sleeper's socket, for each sleeper
