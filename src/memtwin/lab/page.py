@@ -41,11 +41,15 @@ _STYLE = """
   .mt-picture { overflow-x: auto; border: 1px solid color-mix(in srgb, CanvasText 20%, transparent); }
   .mt-picture { border-radius: 6px; }
   .mt-picture svg { display: block; }
+  .mt-picture svg text { pointer-events: none; }
   .mt-call { font-family: ui-monospace, monospace; font-weight: 600; overflow-wrap: anywhere; }
   [data-key] { cursor: help; }
   :focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
 </style>
-<script>
+"""
+
+# Added when the page is up: a script that arrives in HTML later is not run.
+_LISTEN = """
   let last = "";
   for (const kind of ["mouseover", "focusin", "click"])
     document.addEventListener(kind, event => {
@@ -54,7 +58,6 @@ _STYLE = """
       if (key && key !== last) emitEvent("explain", key);
       last = key;
     });
-</script>
 """
 
 
@@ -85,6 +88,7 @@ class Page:
                 self.left()
             with ui.column().classes("w-2/3 max-lg:w-full gap-3"):
                 self.right()
+        ui.run_javascript(_LISTEN)
         await self.play()
 
     # the left side: lesson, script, quiz

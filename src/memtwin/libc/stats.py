@@ -21,9 +21,10 @@ Looking changes nothing. A fast bin whose links are broken aborts with the messa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import cython
 
-from memtwin.libc.malloc import Malloc
 from memtwin.libc.state import State
 
 if not cython.compiled:
@@ -40,6 +41,9 @@ if not cython.compiled:
         SIZE_BITS,
         get,
     )
+
+if TYPE_CHECKING:
+    from memtwin.libc.malloc import Malloc
 
 FIELDS = (
     "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",

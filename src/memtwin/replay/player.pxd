@@ -30,7 +30,7 @@ cdef class Player:
     cdef readonly TimeLine line
     cdef public bint strict
     cdef public bint what_if
-    cdef public uint64_t other_bytes
+    cdef public int64_t other_bytes
     cdef readonly uint64_t live_bytes
     cdef readonly uint64_t compared
     cdef readonly uint64_t equal
@@ -63,4 +63,5 @@ cdef class Player:
     cdef void fill(self, uint64_t address, uint64_t size) noexcept
     cdef uint64_t note_size(self, uint64_t address, uint64_t size) noexcept
     cdef uint64_t requested(self, uint64_t address) noexcept
-    cdef void note_rss(self, uint64_t i) noexcept
+    @cython.locals(rss=int64_t)
+    cdef void note_rss(self, uint64_t event) noexcept

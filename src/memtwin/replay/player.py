@@ -105,7 +105,7 @@ class Player:
             elif not self.play_other(i, op):
                 return i
             if self.space.anon_pages != self.pages or self.first + i >= self.line.next:
-                self.note_rss(i)  # each span of the line is told of, for what lives changes without the RSS
+                self.note_rss(self.first + i)  # in each span of the line: what lives changes without the RSS
             i += 1
             if self.pause:
                 self.pause = False
@@ -278,14 +278,13 @@ class Player:
             size = load_u64(self.space, address)  # resident, as its header is, but elsewhere than in the window
         return size - 1 if size else self.malloc.malloc_usable_size(address)
 
-    def note_rss(self, i: int) -> None:
-        """The twin's resident pages have changed."""
+    def note_rss(self, event: int) -> None:
+        """The resident pages are others after `event`; not below 0, whatever was measured."""
         self.pages = self.space.anon_pages
         rss = (self.pages << self.space.page_shift) + self.other_bytes
-        self.line.note(self.first + i, rss, self.live_bytes, self.pages)
+        self.line.note(event, rss if rss > 0 else 0, self.live_bytes, self.pages)
 
     def set_other(self, event: int, other_bytes: int) -> None:
-        """What the process has resident besides the twin's pages, from `event` on."""
+        """What the process has resident besides the twin's pages, from `event` on; may be negative."""
         self.other_bytes = other_bytes
-        pages = self.space.anon_pages
-        self.line.note(event, (pages << self.space.page_shift) + other_bytes, self.live_bytes, pages)
+        self.note_rss(event)
