@@ -131,5 +131,6 @@ CASES = (
     Case("56 short threads", threads("churn", 56, 8_000), ("cc",), threaded=True),
     Case("8 threads, each other's blocks", threads("handover", 8, 60_000), ("cc",), threaded=True),
     Case("24 threads, more than arenas", threads("crowd", 24, 20_000), ("cc",), threaded=True),
+    Case("12 detached threads", threads("detached", 12, 20_000), ("cc",), threaded=True),
     Case("a fork among threads", threads("fork", 6, 20_000), ("cc",), threaded=True),
 )

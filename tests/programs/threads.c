@@ -5,6 +5,8 @@
 //   threads handover THREADS ROUNDS   all at once; each block may be freed by the next thread
 //   threads crowd THREADS ROUNDS      all at once, each with blocks of its own until all have begun: more than arenas;
 //                                     with 0 of them the first thread does it
+//   threads detached THREADS ROUNDS   all at once and never joined; each begins with a free, and at its end its stack is
+//                                     one too many to be kept, for which the dynamic linker frees something
 //   threads fork THREADS ROUNDS       crowd, and then a child forked from a thread goes on allocating
 #include <pthread.h>
 #include <stdint.h>
@@ -102,6 +104,15 @@ static void *crowd(void *number)
     return NULL;
 }
 
+static void *detached(void *number)
+{
+    free(mail[(uintptr_t)number].blocks[0]);
+    mail[(uintptr_t)number].blocks[0] = NULL;
+    pthread_barrier_wait(&all_here);
+    work(7000 + (uintptr_t)number, (int)(uintptr_t)number, 0);
+    return NULL;
+}
+
 static void *forker(void *number)
 {
     crowd(number);
@@ -131,6 +142,7 @@ int main(int argc, char **argv)
     int one_by_one = !strcmp(argv[1], "churn");
     void *(*routine)(void *) = one_by_one                      ? churn
                                : !strcmp(argv[1], "handover") ? handover
+                               : !strcmp(argv[1], "detached") ? detached
                                : !strcmp(argv[1], "fork")     ? forker
                                                               : crowd;
     pthread_barrier_init(&all_here, NULL, threads ? (unsigned)threads : 1);
@@ -139,8 +151,17 @@ int main(int argc, char **argv)
     for (int i = 0; i < threads; i++) {
         if (one_by_one && i >= AT_ONCE)
             pthread_join(ids[i - AT_ONCE], NULL);
+        if (routine == detached)
+            mail[i].blocks[0] = malloc(100);
         if (pthread_create(&ids[i], NULL, routine, (void *)(uintptr_t)i))
             return 1;
+    }
+    if (routine == detached) {
+        for (int i = 0; i < threads; i++)
+            pthread_detach(ids[i]);
+        usleep(300000); // nobody can wait for them
+        puts("done");
+        return 0;
     }
     for (int i = one_by_one && threads > AT_ONCE ? threads - AT_ONCE : 0; i < threads; i++)
         pthread_join(ids[i], NULL);

@@ -88,6 +88,9 @@ EXPORT void free(void *pointer)
         return;
     }
     int held = lock(stream);
+    if (unlikely(state->leaving))
+        note_flushed(stream, __builtin_return_address(0));
+    ahead(stream, 0); /* a thread's first call gives it a cache and an arena, also when it is this one */
     uint8_t *p = begin(stream, next_number());
     if (likely(p)) {
         if (likely(!((uint64_t)pointer & 15))) {

@@ -75,6 +75,7 @@ struct stream {
     uint32_t index, level;
     uint32_t rounds;         /* of thread-specific data's destructors */
     uint32_t fresh;          /* the thread has not allocated yet */
+    uint32_t gone;           /* its exit is written already */
 };
 
 struct block {
@@ -122,6 +123,7 @@ extern uint64_t sequence;   /* number of the last event; a fork child finds its 
 extern long tid_offset;     /* of struct pthread's tid from %fs, 0: ask the kernel */
 extern uint64_t fork_sequence;
 extern uint32_t was_quiet;
+extern const char *loader_start, *loader_end; /* the dynamic linker's code and data */
 
 /* What the program would have called without the recorder. */
 struct next {
@@ -169,6 +171,7 @@ int next_chunk(struct stream *);
 int lock_slowly(struct stream *);
 void watch_thread(struct stream *);           /* arranges that the end of the calling thread is seen */
 void make_key(void);
+void note_flushed(struct stream *, const void *caller); /* the thread is on its way out, and something is freed */
 uint64_t now(void);                           /* ns, CLOCK_MONOTONIC */
 
 /* observe.c; all are called with the stream entered and the lock held */

@@ -20,6 +20,7 @@ struct state *state;
 uint64_t sequence, fork_sequence;
 long tid_offset;
 uint32_t was_quiet;
+const char *loader_start, *loader_end;
 struct next next;
 long (*next_syscall)(long, ...);
 
@@ -103,6 +104,20 @@ static const char *home(const void *function)
     return dladdr(function, &info) ? info.dli_fbase : NULL;
 }
 
+/* Where the dynamic linker lies: it defines this one for everybody. */
+static void find_loader(void)
+{
+    const char *base = home(dlsym(RTLD_DEFAULT, "__tls_get_addr"));
+    if (!base)
+        return;
+    const ElfW(Ehdr) *elf = (const void *)base;
+    const ElfW(Phdr) *header = (const void *)(base + elf->e_phoff);
+    loader_start = base;
+    for (int i = 0; i < elf->e_phnum; i++)
+        if (header[i].p_type == PT_LOAD)
+            loader_end = base + header[i].p_vaddr + header[i].p_memsz;
+}
+
 /*
  * Does this function have its body there? A program that is not position-independent and takes malloc's address has an
  * entry of its procedure linkage table for it, which is malloc's address everywhere then: a symbol that is not defined.
@@ -172,6 +187,7 @@ static int make_state(void)
     find_tid();
     resolve();
     find_malloc();
+    find_loader();
     if (!other_malloc[0]) {
         make_key();
         watch_ends();

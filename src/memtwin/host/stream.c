@@ -84,14 +84,31 @@ static void retire(struct stream *stream)
     state->retired = stream;
 }
 
+/* The thread's cache has been emptied, its arena given up. */
+static void write_exit(struct stream *stream)
+{
+    uint8_t *p = stream->gone ? NULL : begin(stream, next_number());
+    if (p)
+        commit(stream, RAW_THREAD_EXIT, p);
+    stream->gone = 1;
+}
+
+/*
+ * A detached thread gives its stack back itself, after its cache has been emptied, and the dynamic linker then frees what
+ * it had for the threads of stacks that are too many: only then does it free anything in a thread that ends.
+ */
+void note_flushed(struct stream *stream, const void *caller)
+{
+    if (state->owner == stream->tid && (const char *)caller >= loader_start && (const char *)caller < loader_end)
+        write_exit(stream);
+}
+
 /* The thread of this stream kept the lock when it left, and its tid has been given to the caller meanwhile. */
 static void bury(struct stream *stale)
 {
     if (!state->leaving || state->owner != stale->tid)
         return;
-    uint8_t *p = begin(stale, next_number());
-    if (p)
-        commit(stale, RAW_THREAD_EXIT, p);
+    write_exit(stale);
     state->leaving = 0;
     __atomic_store_n(&state->owner, 0, __ATOMIC_RELEASE);
 }
@@ -156,7 +173,7 @@ static struct stream *retired_stream(uint32_t tid)
     if (stream) {
         state->retired = stream->next;
         stream->tid = tid;
-        stream->rounds = 0;
+        stream->rounds = stream->gone = 0;
         stream->fresh = 1;
         stream->heap = 0;
         if (stream->inner)
@@ -246,9 +263,7 @@ static int inherit(struct stream *stream, uint32_t owner)
     state->leaving = 0;
     struct stream *gone = find(owner);
     if (gone && gone != stream) {
-        uint8_t *p = begin(gone, next_number());
-        if (p)
-            commit(gone, RAW_THREAD_EXIT, p);
+        write_exit(gone);
         if (registry_lock()) {
             retire(gone);
             registry_unlock();
