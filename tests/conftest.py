@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def stale_files() -> list[str]:
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job, whose programs inherit it
     if INSTALLED == SOURCE:
         return  # the uncompiled leg runs the sources themselves
     stale = stale_files()
