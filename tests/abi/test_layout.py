@@ -36,6 +36,8 @@ def test_random_declarations_lie_as_gcc_lays_them(model):
         "union a { char c[7]; short s; int bits : 20; };",
         "enum colour { RED, GREEN = 300, };\nstruct a { enum colour c; char d[GREEN]; };",
         "struct a { enum __attribute__((packed)) { A = 200 } e; char x; };",
+        "struct a { unsigned m : 17; union { long long l : 64 __attribute__((aligned(2))); } u; };",
+        "struct a { char c; long long l : 64 __attribute__((aligned(2))); };",
         "struct a { unsigned short a, b __attribute__((aligned(8))), c; };",
         "struct a { struct { char x; union { int i; char c[5]; }; } in[3]; char tail[]; };",
     ],

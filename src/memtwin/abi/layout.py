@@ -16,7 +16,7 @@ from math import lcm
 from memtwin.abi.ctype import Aligned, Array, Member, Record, Type
 from memtwin.errors import UserError
 
-BYTE = 8
+BYTE, WORD = 8, 64  # bits
 MAX_BYTES = 1 << 62
 CACHE_LINE = 64
 
@@ -155,7 +155,11 @@ def _place_bits(record: Record, member: Member, at: int) -> tuple[Place, int]:
         bit = _up(at, max(unit, member.align) * BYTE)
         return Place(member, bit, 0, unit), 1
     packed = member.packed or record.packed
-    asked = min(member.align, record.pack) if record.pack else member.align
+    asked = member.align
+    if asked and not packed and bits == WORD and at % WORD == 0:
+        asked = max(asked, WORD // BYTE)  # i386 aligns a long long member to 4, but not one with an attribute
+    if record.pack:
+        asked = min(asked, record.pack)
     bit = _up(at, asked * BYTE) if asked else at
     if not packed and not record.pack and _spans_too_much(bit, bits, unit * BYTE, size_of(member.type) * BYTE):
         bit = _up(bit, unit * BYTE)
