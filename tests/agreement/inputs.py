@@ -107,7 +107,7 @@ def shell_script(path: Path, rounds: int) -> None:
     """Work in the shell itself and in children that it forks."""
     path.write_text(
         f"""declare -A seen
-for ((i = 0; i < {rounds}; i++)); do seen[k$((i % 997))]=v$i; line="$line x$i"; done
+for ((i = 0; i < {rounds}; i++)); do seen[k$((i % 997))]=v$i; line="${{line:0:2000}} x$i"; done
 for child in 1 2 3 4; do
     (for ((i = 0; i < {rounds // 4}; i++)); do seen[c$child$i]=$i; done; echo child $child ${{#seen[@]}})
 done
