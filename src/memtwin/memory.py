@@ -28,7 +28,7 @@ import gc
 
 import cython
 
-from memtwin.errors import BusError, MemoryFault, SegmentationFault, UserError
+from memtwin.errors import BusError, MemoryFault, OutOfMemoryKilled, SegmentationFault, UserError
 
 if not cython.compiled:
     from memtwin.hostmem import (
@@ -100,6 +100,7 @@ if not cython.compiled:
             store8(host, value)
 
 
+SIGKILL = 9
 _ACCESS_NAMES = {1: "read", 2: "write"}
 
 
@@ -245,6 +246,8 @@ class Memory:
             return
         self.stop_signal = self.stop_code = self.stop_access = 0
         self.stop_address = 0
+        if signal == SIGKILL:  # no frame was free, and nothing could be reclaimed: there was no access to blame
+            raise OutOfMemoryKilled("killed: the machine had no frame left for it")
         kind: type[MemoryFault] = SegmentationFault if signal == 11 else BusError
         raise kind(address, _ACCESS_NAMES[access], code, self.why(address, code))
 
