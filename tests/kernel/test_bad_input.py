@@ -6,6 +6,8 @@ from __future__ import annotations
 import random
 from contextlib import suppress
 
+import pytest
+
 from memtwin.errors import MemoryFault, OutOfMemoryKilled
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.check import validate_machine
@@ -19,6 +21,7 @@ NUMBERS = (
 ZONE = 0x10000000
 
 
+@pytest.mark.long  # some seeds take half a minute, and fill the machine until the OOM killer comes
 def test_random_nonsense_leaves_the_machine_whole() -> None:
     seed = random.SystemRandom().randrange(1 << 32)
     print(f"seed {seed}")
