@@ -30,7 +30,7 @@ def evaluate(node: Any, constants: Mapping[str, int], type_of: Callable[[Any], T
     """
     value = int(_value(node, constants, type_of))
     if not -(1 << (MAX_BITS - 1)) <= value < 1 << MAX_BITS:
-        raise UserError(f"{_at(node)}: a constant that needs more than {MAX_BITS} bits")
+        raise UserError(f"{place_of(node)}: a constant that needs more than {MAX_BITS} bits")
     return value
 
 
@@ -52,7 +52,7 @@ def _value(node: Any, constants: Mapping[str, int], type_of: Callable[[Any], Typ
             return int(_UNARY[node.op](evaluate(node.expr, constants, type_of)))
     if isinstance(node, c_ast.BinaryOp):
         return _binary(node, evaluate(node.left, constants, type_of), evaluate(node.right, constants, type_of))
-    raise UserError(f"{_at(node)}: no integer constant that is known here")
+    raise UserError(f"{place_of(node)}: no integer constant that is known here")
 
 
 def _binary(node: Any, left: int, right: int) -> int:
@@ -62,12 +62,12 @@ def _binary(node: Any, left: int, right: int) -> int:
         return int(bool(left and right) if node.op == "&&" else bool(left or right))
     if node.op in ("/", "%"):
         if right == 0:
-            raise UserError(f"{_at(node)}: a division by zero")
+            raise UserError(f"{place_of(node)}: a division by zero")
         quotient = abs(left) // abs(right) * (1 if (left < 0) == (right < 0) else -1)
         return quotient if node.op == "/" else left - quotient * right
     if node.op in ("<<", ">>") and 0 <= right < MAX_BITS:
         return left << right if node.op == "<<" else left >> right
-    raise UserError(f"{_at(node)}: {node.op} has no constant value here")
+    raise UserError(f"{place_of(node)}: {node.op} has no constant value here")
 
 
 def _constant(node: Any) -> int:
@@ -83,9 +83,10 @@ def _constant(node: Any) -> int:
             return int(digits, 8 if octal else 0)
         except ValueError:
             pass
-    raise UserError(f"{_at(node)}: {text[:40]!r} is no integer")
+    raise UserError(f"{place_of(node)}: {text[:40]!r} is no integer")
 
 
-def _at(node: Any) -> str:
+def place_of(node: Any) -> str:
+    """ "line 3, column 7" of a node."""
     coord = node.coord
     return f"line {coord.line}, column {coord.column}" if coord else "in the declarations"

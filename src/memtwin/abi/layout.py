@@ -10,8 +10,6 @@ alignment of its type, an unnamed one does not. Packed members are aligned to a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from math import lcm
 
 from memtwin.abi.ctype import Aligned, Array, Member, Record, Type
 from memtwin.errors import UserError
@@ -179,11 +177,6 @@ def _spans_too_much(bit: int, bits: int, unit: int, size: int) -> bool:
 
 def _up(value: int, multiple: int) -> int:
     return -(-value // multiple) * multiple
-
-
-def elements_per_line(layout: Layout, line: int = CACHE_LINE) -> int:
-    """After how many array elements the pattern of cache lines repeats."""
-    return reduce(lcm, (layout.size or 1, line)) // (layout.size or 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from pycparser import c_ast, c_generator, c_parser
 
 from memtwin.abi.attributes import Body, Note, Scanner, where
 from memtwin.abi.ctype import Aligned, Array, Member, Record, Scalar, Type
-from memtwin.abi.expression import evaluate
+from memtwin.abi.expression import evaluate, place_of
 from memtwin.abi.layout import align_of, size_of
 from memtwin.abi.model import LP64, DataModel
 from memtwin.errors import UserError
@@ -86,7 +86,7 @@ class _Reader:
         """All records that the nodes define."""
         for node in nodes:
             if isinstance(node, c_ast.FuncDef):
-                raise UserError(f"{_at(node.decl)}: a function; only declarations have a layout")
+                raise UserError(f"{place_of(node.decl)}: a function; only declarations have a layout")
             if isinstance(node, c_ast.StaticAssert):
                 next(self.outer, None)
                 continue
@@ -122,7 +122,7 @@ class _Reader:
             self._pointed(node.type)
             if allow_void:
                 return Scalar("function", 1, 1)
-        raise UserError(f"{_at(node)}: {self.words.visit(node)!r} is no type of an object")
+        raise UserError(f"{place_of(node)}: {self.words.visit(node)!r} is no type of an object")
 
     def _pointed(self, node: Any) -> None:
         """What a pointer points to matters only where it defines something."""
@@ -135,11 +135,11 @@ class _Reader:
         count = None if node.dim is None else self._number(node.dim)
         element = self._type(node.type)
         if count is not None and count < 0:
-            raise UserError(f"{_at(node)}: an array of {count} elements")
+            raise UserError(f"{place_of(node)}: an array of {count} elements")
         found = Array(element, count or 0, flexible=count is None)
         size = size_of(element)
         if size and size % align_of(element) and count != 0:
-            raise UserError(f"{_at(node)}: an element of {size} bytes cannot be aligned to {align_of(element)}")
+            raise UserError(f"{place_of(node)}: an element of {size} bytes cannot be aligned to {align_of(element)}")
         return found
 
     def _named(self, node: Any, allow_void: bool) -> Type:
@@ -149,12 +149,12 @@ class _Reader:
                 return self.types[names[0]]
             names = self.model.standard.get(names[0], names[0]).split()
         if names == ["void"] and not allow_void:
-            raise UserError(f"{_at(node)}: nothing can be of type void")
+            raise UserError(f"{place_of(node)}: nothing can be of type void")
         text = " ".join(names)
         try:
             width = self.model.type_of(text)
         except KeyError:
-            raise UserError(f"{_at(node)}: {text!r} is no type of {self.model.name}") from None
+            raise UserError(f"{place_of(node)}: {text!r} is no type of {self.model.name}") from None
         return Scalar(text, width.size, width.align)
 
     def _enum(self, node: Any) -> Scalar:
@@ -178,7 +178,7 @@ class _Reader:
         if node.decls is None:
             return record
         if record.complete:
-            raise UserError(f"{_at(node)}: {record.title} is defined a second time")
+            raise UserError(f"{place_of(node)}: {record.title} is defined a second time")
         body = next(self.bodies)
         self.found.append(record)
         notes = iter(body.declarators)
@@ -198,10 +198,10 @@ class _Reader:
         if isinstance(kind, Record) and not decl.name and kind.name:
             return  # a tag is declared, and no member
         if isinstance(kind, Record) and not kind.complete:
-            raise UserError(f"{_at(decl)}: {kind.title} is not complete here")
+            raise UserError(f"{place_of(decl)}: {kind.title} is not complete here")
         before = record.members[-1] if record.members and record.kind == "struct" else None
         if before and isinstance(before.type, Array) and before.type.flexible:
-            raise UserError(f"{_at(decl)}: {before.name!r} is a flexible array and must come last")
+            raise UserError(f"{place_of(decl)}: {before.name!r} is a flexible array and must come last")
         bits = None if decl.bitsize is None else self._bits(decl, kind)
         align = self._aligned(note, decl)
         text = self._declared(decl) + note.text
@@ -211,10 +211,10 @@ class _Reader:
         bits = self._number(decl.bitsize)
         plain = kind.type if isinstance(kind, Aligned) else kind
         if not isinstance(plain, Scalar) or plain.name in ("pointer", "float", "double", "long double"):
-            raise UserError(f"{_at(decl)}: a bit-field is of an integer type")
+            raise UserError(f"{place_of(decl)}: a bit-field is of an integer type")
         limit = 1 if plain.name == "_Bool" else 8 * plain.size
         if not 0 <= bits <= limit or (bits == 0 and decl.name):
-            raise UserError(f"{_at(decl)}: a bit-field of {bits} bits: its type has 1 to {limit}")
+            raise UserError(f"{place_of(decl)}: a bit-field of {bits} bits: its type has 1 to {limit}")
         return bits
 
     def _declared(self, decl: Any) -> str:
@@ -227,7 +227,7 @@ class _Reader:
         for text in note.aligned:
             align = self._alignment(text, node)
             if align & (align - 1) or not 0 < align <= 1 << 28:
-                raise UserError(f"{_at(node)}: aligned({align}): a power of two up to 2**28")
+                raise UserError(f"{place_of(node)}: aligned({align}): a power of two up to 2**28")
             strictest = max(strictest, align)
         return strictest
 
@@ -238,7 +238,7 @@ class _Reader:
             tree = c_parser.CParser().parse(f"int x[{text}];")
             return self._number(tree.ext[0].type.dim)
         except c_parser.ParseError:
-            raise UserError(f"{_at(node)}: aligned({text[:40]}): no number") from None
+            raise UserError(f"{place_of(node)}: aligned({text[:40]}): no number") from None
 
     def _number(self, node: Any) -> int:
         return evaluate(node, self.constants, lambda kind: self._type(kind))
@@ -251,9 +251,3 @@ def _holder(low: int, high: int, names: tuple[str, ...]) -> str:
         if -(1 << (bits - 1)) <= low and high < 1 << (bits - 1 if low < 0 else bits):
             return name
     return "long long"
-
-
-def _at(node: Any) -> str:
-    """ "line 3, column 7" of a node."""
-    coord = node.coord
-    return f"line {coord.line}, column {coord.column}" if coord else "in the declarations"
