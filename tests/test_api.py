@@ -14,9 +14,9 @@ import pytest
 
 import memtwin
 from memtwin.host.process import Process as HostProcess
-from memtwin.process import Process
 from memtwin.script import CALLS
-from memtwin.threads import Thread
+from memtwin.twin.process import Process
+from memtwin.twin.threads import Thread
 
 NAMES = """
     Aborted BusError Exited HeapWatch KernelProfile Killed Machine MemoryFault MemtwinError OutOfMemoryKilled Process
@@ -68,6 +68,6 @@ def test_types_are_there_for_whoever_checks_them() -> None:
     assert all(inspect.getdoc(kind) for kind in (memtwin.Machine, Process, Thread))
 
 
-@pytest.mark.parametrize("module", ["memtwin", "memtwin.machine", "memtwin.typed", "memtwin.structs"])
+@pytest.mark.parametrize("module", ["memtwin", "memtwin.twin.machine", "memtwin.typed", "memtwin.structs"])
 def test_the_examples_in_docstrings_are_true(module: str) -> None:
     assert doctest.testmod(import_module(module)).failed == 0

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     )
     from memtwin.kernel.profile import KernelProfile
     from memtwin.libc.watch import HeapWatch
-    from memtwin.machine import Machine
-    from memtwin.process import Process
     from memtwin.structs import layout
-    from memtwin.threads import Thread
+    from memtwin.twin.machine import Machine
+    from memtwin.twin.process import Process
+    from memtwin.twin.threads import Thread
 
 _HOMES = {
     "memtwin.errors": (
@@ -44,10 +44,10 @@ _HOMES = {
     ),
     "memtwin.kernel.profile": ("KernelProfile",),
     "memtwin.libc.watch": ("HeapWatch",),
-    "memtwin.machine": ("Machine",),
-    "memtwin.process": ("Process",),
+    "memtwin.twin.machine": ("Machine",),
+    "memtwin.twin.process": ("Process",),
     "memtwin.structs": ("layout",),
-    "memtwin.threads": ("Thread",),
+    "memtwin.twin.threads": ("Thread",),
 }  # fmt: skip
 _MODULES = ("constants", "host", "pictures")
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

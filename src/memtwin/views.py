@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What an observer sees of a twin: small frozen records, made by process.py and machine.py, drawn by pictures/.
+"""What an observer sees of a twin: small frozen records, made by twin/, drawn by pictures/.
 
 Nothing here refers to the twin that it was taken from: a view stays what it was while the twin goes on, so that two
 of them can be compared. Addresses and sizes are bytes, frames and slots are numbers.

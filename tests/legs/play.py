@@ -14,8 +14,8 @@ from typing import Any
 
 import memtwin
 from memtwin.errors import Killed
-from memtwin.machine import Machine
-from memtwin.process import Process
+from memtwin.twin.machine import Machine
+from memtwin.twin.process import Process
 
 PAGE = 4096
 SIZES = (1, 16, 24, 25, 100, 500, 1000, 1040, 2000, 5000, 70_000, 140_000, 600_000)

@@ -8,7 +8,7 @@ from memtwin.errors import Exited
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.check import validate_heap
 from memtwin.libc.malloc import Malloc
-from memtwin.machine import Machine
+from memtwin.twin.machine import Machine
 
 PTRDIFF_MAX = 2**63 - 1
 SIZES = (PTRDIFF_MAX - 40, PTRDIFF_MAX - 8, PTRDIFF_MAX, PTRDIFF_MAX + 1, 2**64 - 4096, 2**64 - 17, 2**64 - 1)

@@ -7,8 +7,8 @@ import pytest
 
 from memtwin.errors import Aborted
 from memtwin.libc.watch import HeapWatch
-from memtwin.machine import Machine
-from memtwin.process import Process
+from memtwin.twin.machine import Machine
+from memtwin.twin.process import Process
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from memtwin.abi.order import best_order
 from memtwin.abi.parse import parse_records
 from memtwin.errors import UserError
 from memtwin.kernel.frames import Frames
-from memtwin.machine import Machine
-from memtwin.process import Process
+from memtwin.twin.machine import Machine
+from memtwin.twin.process import Process
 
 PAGE = 4096
 

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memtwin import events, heapview, observe, pictures, script
+from memtwin import pictures, script
 from memtwin.errors import UserError
-from memtwin.machine import Machine
-from memtwin.process import Process
+from memtwin.twin import events, heapview, observe
+from memtwin.twin.machine import Machine
+from memtwin.twin.process import Process
 from memtwin.units import format_size, parse_size
 from memtwin.views import AddressSpaceView
 

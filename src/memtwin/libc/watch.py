@@ -40,7 +40,7 @@ SIZES: dict[str, Callable[..., int]] = {  # what a call asks for
 
 
 class Watched(Protocol):
-    """What a watch needs of a process; memtwin.process.Process has it."""
+    """What a watch needs of a process; memtwin.twin.process.Process has it."""
 
     libc: Any
     space: Any

@@ -29,10 +29,10 @@ from memtwin.errors import Aborted, Exited, MemoryFault, UserError
 from memtwin.host.libc_symbols import read_symbols
 from memtwin.host.process import Process as HostProcess
 from memtwin.libc.release import RELEASES
-from memtwin.machine import Machine
-from memtwin.process import Process
-from memtwin.program import Image, image_of
 from memtwin.script import Step, parse, show_value
+from memtwin.twin.machine import Machine
+from memtwin.twin.process import Process
+from memtwin.twin.program import Image, image_of
 
 _RAM = 16 << 30  # bytes: more than a script touches
 LEFT_OUT = (

@@ -2,7 +2,8 @@
 """Where the mappings of a process lie when its main() begins: of a small program, or of a real process as it is.
 
 The small program is what gcc makes of an empty main(): its sizes were read on Debian 12 (gcc 12.2, glibc 2.36, Linux
-6.18, x86-64, November 2026) from /proc/PID/maps without address randomisation; tests/test_program.py reads them again.
+6.18, x86-64, November 2026) from /proc/PID/maps without address randomisation; tests/twin/test_program.py reads them
+again.
 
     high   [stack]                       33 pages below TASK_SIZE
            ld.so                         mapped by the kernel, top down from mmap_base

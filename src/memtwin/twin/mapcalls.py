@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from memtwin.calls import Calls
 from memtwin.errors import UserError
-from memtwin.heapcalls import WORD, int32, int64, integer
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.malloc import Malloc
+from memtwin.twin.heapcalls import WORD, int32, int64, integer
 
 if TYPE_CHECKING:
-    from memtwin.machine import Machine
+    from memtwin.twin.machine import Machine
 
 _READ_WRITE, _PRIVATE_ANONYMOUS, _ANONYMOUS, _MAYMOVE = 3, 0x22, 0x20, 1
 _EINVAL = 22

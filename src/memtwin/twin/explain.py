@@ -5,13 +5,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtwin.heapview import heaps, mapped_chunk, tcaches
-from memtwin.observe import Sight, address_space
+from memtwin.twin.heapview import heaps, mapped_chunk, tcaches
+from memtwin.twin.observe import Sight, address_space
 from memtwin.units import format_size
 from memtwin.views import AddressSpaceView, Chunk, HeapView, Page, Region
 
 if TYPE_CHECKING:
-    from memtwin.process import Process
+    from memtwin.twin.process import Process
 
 _REGIONS = {
     "text": "the program's code, mapped from its file and never written",

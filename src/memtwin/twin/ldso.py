@@ -26,7 +26,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.elf import Segment
 from memtwin.kernel.files import File
 from memtwin.kernel.loader import Program, load_program
-from memtwin.program import libc_data
+from memtwin.twin.program import libc_data
 
 _CACHE = "/etc/ld.so.cache"
 _PLACES = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")

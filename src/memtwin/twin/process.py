@@ -19,27 +19,27 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from memtwin import explain, heapview, observe
 from memtwin.calls import MAX_AT_ONCE
 from memtwin.errors import Aborted, Exited, Killed, MemoryFault, OutOfMemoryKilled, UserError
-from memtwin.events import Observation
-from memtwin.heapcalls import WORD, integer
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.procfs import maps, vma_name
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import status
-from memtwin.ldso import Command
 from memtwin.libc.debug import CheckedMalloc
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.tunables import minor_of
-from memtwin.program import Image
-from memtwin.threads import Thread, ThreadCalls
+from memtwin.twin import explain, heapview, observe
+from memtwin.twin.events import Observation
+from memtwin.twin.heapcalls import WORD, integer
+from memtwin.twin.ldso import Command
+from memtwin.twin.program import Image
+from memtwin.twin.threads import Thread, ThreadCalls
 from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView, WordView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from memtwin.machine import Machine
+    from memtwin.twin.machine import Machine
 
 _WRITE = 2  # memory.WRITE
 _SIGKILL = 9

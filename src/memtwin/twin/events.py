@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from memtwin.observe import Sight, address_space
+from memtwin.twin.observe import Sight, address_space
 from memtwin.units import format_size
 from memtwin.views import AddressSpaceView, Event, Page
 
 if TYPE_CHECKING:
-    from memtwin.machine import Machine
+    from memtwin.twin.machine import Machine
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import pytest
 
 from memtwin import Machine, UserError
 from memtwin.host.personality import without_randomisation
-from memtwin.program import image_of, small_program
+from memtwin.twin.program import image_of, small_program
 from memtwin.verify.script import maps_differences
 
 SOURCE = r"""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from memtwin.observe import Sight
+from memtwin.twin.observe import Sight
 from memtwin.views import Chunk, FreeList, HeapView
 
 if TYPE_CHECKING:
-    from memtwin.process import Process
+    from memtwin.twin.process import Process
 
 MAX_CHUNKS = 20_000  # of a view
 MAX_LIST = 4_096  # chunks of one free list

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from memtwin import Machine, Process, UserError, observe
+from memtwin import Machine, Process, UserError
 from memtwin.kernel.tlb import Tlb
+from memtwin.twin import observe
 
 
 @pytest.fixture

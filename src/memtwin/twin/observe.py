@@ -28,7 +28,7 @@ from memtwin.views import (
 )
 
 if TYPE_CHECKING:
-    from memtwin.process import Process
+    from memtwin.twin.process import Process
 
 _ACCESSED = 0x20
 _PAGE_NUMBER = (1 << 50) - 1  # of an entry of kernel/tlb.py

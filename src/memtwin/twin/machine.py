@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
-from memtwin.ldso import Command
 from memtwin.libc.release import DEFAULT
-from memtwin.observe import swapped_pages
-from memtwin.process import Library, Process
-from memtwin.program import Image, small_program
+from memtwin.twin.ldso import Command
+from memtwin.twin.observe import swapped_pages
+from memtwin.twin.process import Library, Process
+from memtwin.twin.program import Image, small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView, SwapView
 
 if TYPE_CHECKING:

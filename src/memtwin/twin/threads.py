@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from memtwin.errors import UserError
-from memtwin.heapcalls import HeapCalls
-from memtwin.mapcalls import MapCalls
+from memtwin.twin.heapcalls import HeapCalls
+from memtwin.twin.mapcalls import MapCalls
 
 if TYPE_CHECKING:
-    from memtwin.process import Process
+    from memtwin.twin.process import Process
 
 STACK_SIZE = 8 << 20  # bytes: the usual RLIMIT_STACK, which is the default size of threads' stacks
 _DTV_ENTRIES = 17  # one module with thread-local storage, 14 to spare, two for the table's own use
@@ -60,7 +60,7 @@ class ThreadCalls(HeapCalls, MapCalls):
         return stack
 
     def _keep_stack_resident(self, stack: int) -> None:
-        """The pages that a running thread uses, without counting them; see memtwin.process."""
+        """The pages that a running thread uses, without counting them; see memtwin.twin.process."""
         page = int(self.space.page_size)
         self.space.touch(stack + STACK_SIZE - 3 * page, 4 * page, _WRITE)
 
