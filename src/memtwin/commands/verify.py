@@ -112,7 +112,7 @@ def _play_script(session: Session, path: Path, as_json: bool) -> int:
         operations = parse_script(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: {error}") from None
-    difference = session.play(operations)
+    difference, _ = session.settle(operations, session.play(operations))
     if as_json:
         print(json.dumps({"operations": len(operations), "difference": difference and str(difference)}))
     else:
@@ -144,7 +144,10 @@ def format_report(report: Report) -> str:
         "never compared:",
         *(f"  {line}" for line in LEFT_OUT),
     ]
+    if report.disturbed:
+        lines.append("sequences played again until they were equal, as the kernel's own counters say that meanwhile:")
+        lines += [f"  {cause}: {count}" for cause, count in sorted(report.disturbed.items())]
     for found in report.differences:
-        again = "" if found.repeats else " (did not show again: a disturbance on the host?)"
+        again = "" if found.repeats else " (did not show again, and yet nothing disturbed the host)"
         lines += ["", f"difference in sequence {found.seed}{again}:", found.text, "script:", found.script]
     return "\n".join(lines)

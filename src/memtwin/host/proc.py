@@ -7,6 +7,7 @@ Documentation/admin-guide/mm/pagemap.rst.
 
 from __future__ import annotations
 
+import os
 import re
 from array import array
 from dataclasses import dataclass
@@ -22,9 +23,8 @@ from memtwin.errors import UserError
 #   +----+----+------+------+-----+-----+-----------+----------+-------------------------------+
 PRESENT, SWAPPED, FILE_PAGE, GUARD, EXCLUSIVE = 1 << 63, 1 << 62, 1 << 61, 1 << 58, 1 << 56
 PFN_MASK = (1 << 55) - 1
+_FIELD = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE | re.ASCII)
 STATE_BITS = PRESENT | SWAPPED | FILE_PAGE | GUARD | EXCLUSIVE
-
-_HEAD = re.compile(rb"([0-9a-f]+)-([0-9a-f]+) (\S{4}) ([0-9a-f]+) (\S+) (\d+) *(.*)")
 
 
 @dataclass
@@ -41,16 +41,15 @@ class Smap:
 def parse_smaps(text: bytes) -> list[Smap]:
     """The VMAs that an smaps text describes, in its order; [vsyscall] included."""
     found: list[Smap] = []
-    for line in text.splitlines():
-        head = _HEAD.match(line)
+    for block in text.decode(errors="surrogateescape").split("\nVmFlags:"):
+        flags, _, rest = block.partition("\n") if found else ("", "", block)
+        if found:
+            found[-1].flags = frozenset(flags.split())
+        head, _, fields = rest.partition("\n")
         if head:
-            found.append(Smap(int(head[1], 16), int(head[2], 16), line, {}, frozenset()))
-            continue
-        name, _, value = line.decode().partition(":")
-        if name == "VmFlags":
-            found[-1].flags = frozenset(value.split())
-        elif value.endswith("kB"):
-            found[-1].sizes[name] = int(value[:-2]) * 1024
+            start, _, end = head.split(None, 1)[0].partition("-")
+            sizes = {name: int(kib) * 1024 for name, kib in _FIELD.findall(fields)}
+            found.append(Smap(int(start, 16), int(end, 16), os.fsencode(head), sizes, frozenset()))
     return found
 
 

@@ -13,7 +13,9 @@ from memtwin.memory cimport READ, WRITE
 @cython.locals(inode=Inode, pfn=int64_t)
 cdef int file_fault(Mm mm, Vma vma, uint64_t address, int access) noexcept
 cdef int64_t obtain(Mm mm, Vma vma, uint64_t index)
+@cython.locals(tableless=cython.bint)
 cdef bint fault_around(Mm mm, Vma vma, uint64_t address, uint64_t index)
+cdef bint gives_up_at_end(Mm mm, Vma vma)
 cdef int map_copy(Mm mm, Vma vma, uint64_t address, uint64_t pfn) noexcept
 cdef bint map_file_page(Mm mm, Vma vma, uint64_t address, uint64_t pfn, int access) noexcept
 cdef enum:

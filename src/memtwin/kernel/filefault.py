@@ -103,6 +103,7 @@ def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:
     if last > ends:
         last = ends
     done = False
+    tableless = mm.pages.find(address) == 0
     for i in range(first, last):
         page = index + i - number
         if page >= vma.inode.limit():
@@ -110,6 +111,9 @@ def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:
         pfn = vma.inode.find(page)
         if pfn == 0 or pfn == NO_FRAME:
             continue
+        if tableless and page + 1 == vma.inode.limit() and gives_up_at_end(mm, vma):
+            return False
+        tableless = False
         place = address + (i << mm.page_shift) - (number << mm.page_shift)
         at = mm.pages.make(place)
         if at == 0:
@@ -118,6 +122,16 @@ def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:
             map_file_page(mm, vma, place, pfn, READ)
             done = done or i == number
     return done
+
+
+def gives_up_at_end(mm: Mm, vma: Vma) -> bool:
+    """Whether fault-around maps nothing where no last-level table is and the first page it finds is the file's last.
+
+    Such a page may not be mapped as part of a huge one, and with the attempt Linux also leaves out to put in the table
+    (74207de2ba10, "mm/memory: do not populate page table entries beyond i_size", 6.18; seen on 6.18.44). Files in
+    memory are excepted.
+    """
+    return mm.profile.release >= (6, 18) and not vma.inode.in_memory
 
 
 def map_copy(mm: Mm, vma: Vma, address: int, pfn: int) -> int:

@@ -69,6 +69,10 @@ class Playback:
         """What was seen after the operations played so far."""
         return self._recorded.seen[self._at]
 
+    def disturbances(self) -> tuple[str, ...]:
+        """Nothing disturbs a record."""
+        return ()
+
 
 def record_sequence(host: Host, seed: str, operations: Sequence[Operation], observe_every: int) -> Recorded:
     """Play on the host from a fresh start and keep everything."""

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from memtwin.host.stage import (
     call_command,
     command,
 )
+from memtwin.verify.disturbance import Watch
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation, Pages, observe
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
@@ -52,6 +54,7 @@ class Host:
         self._numbers = scene.numbers()
         self.stage = Stage(scene.passed(), limits)
         self._start: Start | None = None
+        self._watch = Watch(scene.descriptors["file"])
 
     @property
     def facts(self) -> Facts:
@@ -62,6 +65,7 @@ class Host:
         """A fresh address space and the scene as at first. Descendants are ended."""
         self.stage.reap_all()
         self.scene.reset()
+        self._watch.begin()
         maps = self.stage.fresh().maps
         if self._start is None or self._start.maps != maps:
             self._start = Start(self.facts, maps, self._resident(maps), self.scene.labels())
@@ -137,6 +141,10 @@ class Host:
         """What /proc tells of all living processes now."""
         return observe(self.facts, {process: _HostPages(pid) for process, pid in self.stage.pids.items()})
 
+    def disturbances(self) -> tuple[str, ...]:
+        """What the kernel did of its own accord since the restart."""
+        return self._watch.causes()
+
     def close(self) -> None:
         """End the stage."""
         self.stage.close()
@@ -152,7 +160,7 @@ class _HostPages(Pages):
     def status(self) -> str:
         return Path(f"/proc/{self.pid}/status").read_text()
 
-    def pagemap(self, start: int, pages: int) -> Sequence[int]:
+    def pagemap(self, start: int, pages: int) -> array[int]:
         return proc.read_pagemap(self.pid, start, pages)
 
     def map_count(self, pfn: int) -> int:

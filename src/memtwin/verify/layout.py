@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_ANONYMOUS_SHARED = re.compile(rb"(\S+ 00:01 )(\d+)( +/dev/zero \(deleted\))")
+_ANONYMOUS_SHARED = re.compile(rb" 00:01 (\d+) +/dev/zero \(deleted\)")
 KERNEL_OWN = (b"[vvar]", b"[vvar_vclock]", b"[vdso]", b"[vsyscall]")
 
 
@@ -49,5 +49,5 @@ class Renamer:
         return maps
 
     def _rename(self, match: re.Match[bytes]) -> bytes:
-        name = self._names.setdefault(match[2], len(self._names) + 1)
-        return match[1] + b"#%d" % name + b" /dev/zero (deleted)"
+        name = self._names.setdefault(match[1], len(self._names) + 1)
+        return b" 00:01 #%d /dev/zero (deleted)" % name

@@ -12,8 +12,11 @@ NOT_EXACT everywhere, those in NOT_EXACT_ON_DISK for mappings of files on disk, 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Mapping
 from typing import NamedTuple
+
+import numpy as np
 
 from memtwin.host.proc import PFN_MASK, PRESENT, STATE_BITS, Smap, parse_smaps, parse_status
 from memtwin.host.stage import Facts
@@ -72,7 +75,7 @@ class Pages(ABC):
         """The text of /proc/PID/status, at least its Vm… lines."""
 
     @abstractmethod
-    def pagemap(self, start: int, pages: int) -> Sequence[int]:
+    def pagemap(self, start: int, pages: int) -> array[int]:
         """Entries of /proc/PID/pagemap."""
 
     @abstractmethod
@@ -107,11 +110,11 @@ def _on_disk(vma: Smap) -> bool:
 def _observe_vma(vma: Smap, pages: Pages, names: dict[int, int]) -> Seen:
     on_disk = _on_disk(vma)
     sizes = [(name, vma.sizes[name]) for name in EXACT if not (on_disk and name in NOT_EXACT_ON_DISK)]
-    entries = pages.pagemap(vma.start, min((vma.end - vma.start) // PAGE, MOST_PAGES))
+    entries = np.frombuffer(pages.pagemap(vma.start, min((vma.end - vma.start) // PAGE, MOST_PAGES)), np.uint64)
     seen = []
-    for page, entry in enumerate(entries):
-        if entry & STATE_BITS:
-            seen.append((page, entry & STATE_BITS, *_frame(entry, pages, names)))
+    for page in np.flatnonzero(entries & np.uint64(STATE_BITS)).tolist():
+        entry = int(entries[page])
+        seen.append((page, entry & STATE_BITS, *_frame(entry, pages, names)))
     head = b" ".join(vma.head.split(None, 2)[:2])
     return Seen(head, tuple(sizes), vma.flags - FLAGS_LEFT_OUT, tuple(seen))
 

@@ -23,7 +23,7 @@ LEFT_OUT = (
 @dataclass(frozen=True)
 class Found:
     """A difference. seed: of its sequence; script: the shortest sequence that shows it; repeats: whether it showed
-    again when the sequence was played anew (what does not was a disturbance on the host, and is still reported)."""
+    again when the sequence was played anew (what does not, and yet nothing disturbed the host, is reported as well)."""
 
     seed: str
     field: str
@@ -34,7 +34,8 @@ class Found:
 
 @dataclass
 class Report:
-    """What a run came to. counts: operations by name; failures: those of them that ended in an errno or a signal."""
+    """What a run came to. counts: operations by name; failures: those of them that ended in an errno or a signal.
+    disturbed: sequences that were played again, by what the kernel had done meanwhile (Session.settle)."""
 
     seed: str
     operations: int = 0
@@ -43,6 +44,7 @@ class Report:
     counts: dict[str, int] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
     differences: list[Found] = field(default_factory=list)
+    disturbed: dict[str, int] = field(default_factory=dict)
     left_out: tuple[str, ...] = LEFT_OUT
 
 
@@ -64,6 +66,10 @@ def verify_sequences(
             report.sequences += 1
             report.operations += len(played.operations)
             _count(report, played)
+            if difference:
+                difference, causes = session.settle(played.operations, difference, session.observe_every)
+                for cause in causes:
+                    report.disturbed[cause] = report.disturbed.get(cause, 0) + 1
             if difference:
                 report.differences.append(_found(session, name, played.operations, difference))
             report.seconds = time.monotonic() - begin

@@ -17,6 +17,8 @@ from memtwin.verify.observation import Observation
 from memtwin.verify.operations import Operation, Outcome
 from memtwin.verify.shrink import consistent, shrink
 
+TRIES = 5
+
 
 class Twin(Protocol):
     """The other side of the comparison."""
@@ -51,6 +53,9 @@ class HostSide(Protocol):
 
     def observe(self) -> Observation:
         """What is to be seen of all living processes."""
+
+    def disturbances(self) -> tuple[str, ...]:
+        """What the kernel has done to its processes of its own accord since they began anew."""
 
 
 @dataclass
@@ -109,6 +114,29 @@ class Session:
             if played.broken is not None:
                 break
         return played, self._compare(played)
+
+    def settle(
+        self, operations: Sequence[Operation], difference: Difference | None, observe_every: int = 1
+    ) -> tuple[Difference | None, frozenset[str]]:
+        """What is left of a difference when the host's own disturbances are taken out, and what those were.
+
+        One that shows again when the sequence is played again is the twin's, and so is one during which the host says
+        that nothing disturbed it. Otherwise the sequence counts as what it comes to when it is played again, `TRIES`
+        times at most.
+        """
+        causes: frozenset[str] = frozenset()
+        for _ in range(TRIES):
+            if difference is None:
+                break
+            disturbances = self.host.disturbances()
+            again = self.play(operations, observe_every)
+            if again is not None and (again.step, again.field) == (difference.step, difference.field):
+                return again, causes
+            if not disturbances:
+                break
+            causes |= frozenset(disturbances)
+            difference = again
+        return difference, causes
 
     def shrink(self, operations: Sequence[Operation], difference: Difference) -> tuple[list[Operation], Difference]:
         """The shortest sequence that shows a difference in the same field, and that difference."""

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable
 from contextlib import suppress
 
 from memtwin.errors import MemoryFault
@@ -11,11 +12,12 @@ from memtwin.host.stage import Facts
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.check import validate_machine
 from memtwin.kernel.files import File
-from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO, VM_MAYSHARE
+from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO
 from memtwin.kernel.machine import Machine
-from memtwin.kernel.procfs import file_place, vma_name
+from memtwin.kernel.procfs import NAME_COLUMN, maps_line, vma_name
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
+from memtwin.kernel.vma import Vma
 from memtwin.verify.host import Start
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import Observation, Pages, observe
@@ -37,7 +39,6 @@ class KernelTwin:
     def __init__(self, make_machine: Callable[[], Machine] = Machine) -> None:
         self._make_machine = make_machine
         self._facts: Facts | None = None
-        self._files: dict[str, str] = {}
         self._looks = 0
         self.spaces: dict[int, AddressSpace] = {}
 
@@ -49,11 +50,12 @@ class KernelTwin:
         space = AddressSpace(self.machine, window_bits=32)
         space.set_layout(space.mmap_base, -(-start.facts.image_end // PAGE) * PAGE)
         self.spaces = {0: space}
-        self._files = {}
+        files: dict[str, str] = {}
+        self._maps = MapsText(files)
         for line in start.maps.splitlines():
             words = line.decode().split(None, 5)
             if len(words) > 5 and words[5].startswith("/"):
-                self._files[words[5]] = f"{words[3]} {words[4]}"
+                files[words[5]] = f"{words[3]} {words[4]}"
                 if "x" in words[1]:
                     space.start_code, space.end_code = (int(part, 16) for part in words[0].split("-"))
             _restore(space, line)
@@ -68,9 +70,7 @@ class KernelTwin:
         space = self.spaces[process]
         minor, major = space.min_flt, space.maj_flt
         outcome = _PLAY[name](self, space, arguments)
-        return outcome._replace(
-            minflt=space.min_flt - minor, majflt=space.maj_flt - major, maps=maps_text(space, self._files)
-        )
+        return outcome._replace(minflt=space.min_flt - minor, majflt=space.maj_flt - major, maps=self._maps.text(space))
 
     def observe(self) -> Observation:
         """What is to be seen of all living processes."""
@@ -97,7 +97,7 @@ class _TwinPages(Pages):
     def status(self) -> str:
         return status(self.space)
 
-    def pagemap(self, start: int, pages: int) -> Sequence[int]:
+    def pagemap(self, start: int, pages: int) -> array[int]:
         return pagemap(self.space, start, pages)
 
     def map_count(self, pfn: int) -> int:
@@ -130,20 +130,34 @@ def _restore(space: AddressSpace, line: bytes) -> None:
         space.restore_vma(start, end, prot, 0x21 if "s" in words[1] else 0x22, int(words[2], 16), label)
 
 
-def maps_text(space: AddressSpace, files: dict[str, str]) -> bytes:
-    """The text of /proc/PID/maps; `files` has device and inode by path."""
-    lines = []
-    for vma in space.vmas():
-        flags = vma.flags
-        letters = "".join(letter if flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
-        letters += "s" if flags & VM_MAYSHARE else "p"
+class MapsText:
+    """Writes /proc/PID/maps of one run's spaces; a line that was written before is not put together again.
+
+    files: device and inode by path, of mappings that were restored from a text.
+    """
+
+    def __init__(self, files: dict[str, str]) -> None:
+        self._files = files
+        self._lines: dict[tuple[object, ...], str] = {}
+
+    def text(self, space: AddressSpace) -> bytes:
+        """The text as it is now."""
+        return "".join([self._line(space, vma) for vma in space.vmas()]).encode()
+
+    def _line(self, space: AddressSpace, vma: Vma) -> str:
         name = vma_name(space, vma)
-        offset, identity = file_place(vma)
-        if name in files:
-            identity = files[name]
-        head = f"{vma.start:08x}-{vma.end:08x} {letters} {offset:08x} {identity} "
-        lines.append(f"{head:<73}{name}\n" if name else head + "\n")
-    return "".join(lines).encode()
+        key = (vma.start, vma.end, vma.flags, vma.pgoff, name, vma.file)
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = self._written(space, vma, name)
+        return line
+
+    def _written(self, space: AddressSpace, vma: Vma, name: str) -> str:
+        line = maps_line(space, vma)
+        if name in self._files:
+            words = line.split(None, 5)
+            line = f"{' '.join((*words[:3], self._files[name])):<{NAME_COLUMN - 1}} {name}"
+        return line + "\n"
 
 
 def _call(name: str) -> _Player:
