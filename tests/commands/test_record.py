@@ -178,6 +178,15 @@ def test_a_static_programs_children_are_recorded(tmp_path: Path) -> None:
     assert open_trace(tmp_path / "t").processes[0].command == ("echo", "hello")
 
 
+def test_a_program_that_becomes_a_static_one_says_so(tmp_path: Path) -> None:
+    done = record(tmp_path / "t", "sh", "-c", f"exec {compile_c(tmp_path, HELLO, '-static')}")
+    assert done.stdout == "hello\n"
+    (shell,) = open_trace(tmp_path / "t").processes
+    assert shell.header.ending == "exec" and "left no recording" in shell.header.notes[0]
+    done = record(tmp_path / "u", "sh", "-c", "exec /bin/echo")
+    assert not any(image.header.notes for image in open_trace(tmp_path / "u").processes)
+
+
 @pytest.mark.parametrize(
     "program", [["/no/such/program"], ["no-such-program"], ["/tmp"], []], ids=["path", "name", "directory", "none"]
 )

@@ -247,7 +247,7 @@ def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _
         allocated_bytes=decoder.allocated_bytes,
         duration_ns=max(decoder.last_time, work.last_time_ns),
         peak_rss_bytes=work.peak_rss_bytes,
-        notes=tuple(_notes(work)),
+        notes=tuple(_notes(work, _became_unrecorded(member, work))),
     )
 
 
@@ -258,11 +258,20 @@ def _ending(raw: RawFile, work: _ImageImport) -> str:
         words = STATUS_WORDS.get(facts.status, f"status {facts.status}")
         reason = f" ({errno.errorcode.get(facts.error, facts.error)})" if facts.error else ""
         return f"recording stopped: {words}{reason}"
-    if work.last_op == Op.EXEC and work.last_result == 0:
+    if _ends_by_exec(work):
         return "exec"
     if "END" in work.decoder.operations():
         return "exit"
     return "still running" if _runs(facts.pid, facts.process_start) else "killed"
+
+
+def _ends_by_exec(work: _ImageImport) -> bool:
+    return bool(work.last_op == Op.EXEC and work.last_result == 0)
+
+
+def _became_unrecorded(member: Member, work: _ImageImport) -> bool:
+    """Whether the image went on as a program of which there is no recording."""
+    return _ends_by_exec(work) and not any(child.origin == "exec" for child in member.children)
 
 
 def _runs(pid: int, process_start: int) -> bool:
@@ -274,9 +283,13 @@ def _runs(pid: int, process_start: int) -> bool:
         return False
 
 
-def _notes(work: _ImageImport) -> list[str]:
+def _notes(work: _ImageImport, became_unrecorded: bool) -> list[str]:
     decoder = work.decoder
     notes = [_NOTES[kind].format(value) for kind, value in sorted(decoder.found.notes.items()) if kind in _NOTES]
+    if became_unrecorded:
+        notes.append(
+            "the program it became by exec left no recording: static, setuid, without glibc, or no room for it"
+        )
     if decoder.disorder:
         notes.append(f"{decoder.disorder} events stand behind events with a higher number")
     if decoder.found.damaged_chunks:
