@@ -61,3 +61,9 @@ cdef inline void fill(uint64_t at, uint8_t value, uint64_t length) noexcept nogi
 
 cdef inline bint same(uint64_t one, uint64_t other, uint64_t length) noexcept nogil:
     return memcmp(<void*>one, <void*>other, length) == 0
+
+cdef extern from *:
+    void _prefetch "__builtin_prefetch"(const void* at) noexcept nogil
+
+cdef inline void prefetch(uint64_t at) noexcept nogil:
+    _prefetch(<void*>at)

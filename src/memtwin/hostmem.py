@@ -94,3 +94,7 @@ def fill(at: int, value: int, length: int) -> None:
 def same(one: int, other: int, length: int) -> bool:
     """Whether two ranges hold the same bytes."""
     return ctypes.string_at(one, length) == ctypes.string_at(other, length)
+
+
+def prefetch(at: int) -> None:
+    """The bytes around a host address, if there are any, are wanted soon: a hint that changes nothing."""

@@ -419,13 +419,13 @@ def fence_of(s: Malloc, start: int) -> int:
 
 def caches(s: Malloc) -> list[int]:
     """The caches of all threads that have one."""
-    others = [cache for tid, (cache, _, _) in s.threads.items() if tid != s.tid]
+    others = [thread.tcache for thread in s.threads.others(s.tid)]
     return [cache for cache in (s.tcache, *others) if cache]
 
 
 def users_of(s: Malloc, av: int) -> int:
     """How many threads have this arena for theirs."""
-    others = [arena for tid, (_, arena, _) in s.threads.items() if tid != s.tid]
+    others = [thread.arena for thread in s.threads.others(s.tid)]
     return [s.thread_arena, *others].count(av)
 
 

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.addrspace cimport AddressSpace
 from memtwin.libc.arena cimport arena_of, arenas_after_fork, release_arena
@@ -9,11 +10,12 @@ from memtwin.libc.serve cimport (aligned_block, calloc_cached, calloc_from_arena
                                  init_tcache, malloc_by_size)
 from memtwin.libc.state cimport *
 from memtwin.libc.take cimport int_realloc
+from memtwin.libc.thread cimport Thread, Threads
 from memtwin.libc.tcache cimport any_tcache_index, tcache_get, tcache_index
 
 cdef class Malloc(State):
     cdef readonly object release
-    cdef dict threads
+    cdef readonly Threads threads
     cdef bint hooked
     cdef readonly int64_t tid
 
@@ -42,4 +44,5 @@ cdef class Malloc(State):
     cdef void adopt(self, Malloc other)
     cpdef void thread_start(self, int64_t tid) noexcept
     cpdef void thread_exit(self, int64_t tid) noexcept
+    @cython.locals(thread=Thread)
     cpdef void switch_thread(self, int64_t tid) noexcept

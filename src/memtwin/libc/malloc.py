@@ -17,6 +17,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc import stats
 from memtwin.libc.release import DEFAULT, find_release
 from memtwin.libc.state import State
+from memtwin.libc.thread import Thread, Threads
 from memtwin.libc.tunables import apply_tunables
 
 if not cython.compiled:
@@ -86,7 +87,7 @@ class Malloc(State):
             main_arena, mp = LIBC_DATA + MAIN_ARENA_OFFSET, LIBC_DATA + MP_OFFSET
         State.__init__(self, space, main_arena, mp, cpus, found)
         self.release = release
-        self.threads: dict[int, tuple[int, int, bool]] = {}
+        self.threads = Threads()
         self.tid = 0
         self.hooked = self.hooks
         apply_tunables(self, tunables or {})
@@ -420,30 +421,31 @@ class Malloc(State):
     def thread_start(self, tid: int) -> None:
         """A thread begins, as one of several from now on; the calling one stays current until `switch_thread`."""
         self.single = False
-        self.threads[tid] = (0, 0, False)
+        self.threads.begin(tid)
 
     def switch_thread(self, tid: int) -> None:
         """The next calls are made by thread `tid`; one never seen is the first thread or has just begun."""
         if tid == self.tid:
             return
-        if self.tid == 0 and tid not in self.threads:
+        if self.tid == 0 and tid not in self.threads.by_tid:
             self.tid = tid
             return
-        self.threads[self.tid] = (self.tcache, self.thread_arena, self.no_tcache)
-        self.tid = tid
-        cache, self.thread_arena, self.no_tcache = self.threads.get(tid, (0, 0, False))
-        self.set_tcache(cache)
+        thread: Thread = self.threads.find(self.tid)
+        thread.tcache, thread.arena, thread.no_tcache = self.tcache, self.thread_arena, self.no_tcache
+        thread = self.threads.find(tid)
+        self.tid, self.thread_arena, self.no_tcache = tid, thread.arena, thread.no_tcache
+        self.set_tcache(thread.tcache)
 
     def thread_exit(self, tid: int) -> None:
         """Thread `tid` ends: its cache is emptied into the arenas, its arena given up (malloc_arena_thread_freeres)."""
         self.switch_thread(tid)
         flush_tcache(self)
         release_arena(self)
-        self.threads.pop(tid, None)
+        self.threads.end(tid)
 
     def caches(self) -> list[int]:
         """Where the tcaches of all threads lie that have one."""
-        others = [state[0] for tid, state in self.threads.items() if tid != self.tid]
+        others = [thread.tcache for thread in self.threads.others(self.tid)]
         return [cache for cache in (self.tcache, *others) if cache]
 
     def fork(self, space: AddressSpace) -> Malloc:

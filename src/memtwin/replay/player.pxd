@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from memtwin.hostmem cimport load8, load32, load64, store64
+from memtwin.hostmem cimport load8, load32, load64, prefetch, store64
 from memtwin.kernel.addrspace cimport AddressSpace
 from memtwin.kernel.flags cimport TOUCHED
 from memtwin.libc.malloc cimport Malloc
+from memtwin.libc.quick cimport quick_bins, quick_free, quick_malloc
 from memtwin.memory cimport READ, WRITE, load_u64, store_u64
 from memtwin.replay.addressmap cimport AddressMap
 from memtwin.replay.timeline cimport TimeLine
@@ -21,6 +22,7 @@ cdef enum:
     OP_PVALLOC = 9
     OP_REALLOCARRAY = 10
     NOTHING = 1
+    AHEAD = 12
 
 @cython.final
 cdef class Player:
@@ -42,21 +44,23 @@ cdef class Player:
     cdef uint64_t window, permissions, mask
     cdef int page_shift
     cdef object columns
-    cdef uint64_t first
+    cdef uint64_t first, rows
     cdef uint64_t op, thread, size, pointer, argument, result
     cdef uint32_t tid
     cdef int64_t pages
     cdef bint pause
 
     cpdef uint64_t play(self, uint64_t start, uint64_t stop)
-    cdef void play_malloc(self, uint64_t i) noexcept
-    cdef void play_free(self, uint64_t i) noexcept
+    cdef void play_malloc(self, uint64_t i, uint64_t size) noexcept
+    cdef inline void settle_quick(self, uint64_t i, uint64_t got, uint64_t size) noexcept
+    cdef void play_free(self, uint64_t address) noexcept
     cdef void play_calloc(self, uint64_t i) noexcept
     cdef void play_realloc(self, uint64_t i, uint64_t size) noexcept
     cdef bint play_other(self, uint64_t i, uint8_t op) noexcept
     cdef void play_aligned(self, uint64_t i, uint8_t op) noexcept
     cdef void settle(self, uint64_t i, uint64_t got, uint64_t size) noexcept
     cdef void settle_realloc(self, uint64_t i, uint64_t old, uint64_t got, uint64_t had, uint64_t size) noexcept
+    cdef void bind_result(self, uint64_t i, uint64_t got) noexcept
     cdef void compare(self, uint64_t i, uint64_t got) noexcept
     cdef void bind(self, uint64_t recorded, uint64_t got) noexcept
     cdef uint64_t take(self, uint64_t recorded) noexcept
