@@ -5,7 +5,7 @@
 >>> machine = Machine(ram="64 MiB")
 >>> p = machine.spawn()
 >>> hex(p.malloc(100))
-'0x5555555592a0'
+'0x555555559010'
 
 Names are loaded when they are first used, so that `import memtwin` costs nothing.
 """

@@ -72,7 +72,7 @@ class Array(Generic[Number]):
     >>> row = p.array("int", p.calloc(5, 4), 5)
     >>> row[1] = -7
     >>> row
-    array('int', 0x5555555592a0, [0, -7, 0, 0, 0])
+    array('int', 0x555555559010, [0, -7, 0, 0, 0])
     """
 
     def __init__(self, memory: Readable, type: str, letter: str, address: int, length: int) -> None:

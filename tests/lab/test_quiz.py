@@ -9,6 +9,7 @@ import pytest
 
 from memtwin import script
 from memtwin.errors import UserError
+from memtwin.host.libcs import host_release
 from memtwin.host.process import Process as HostProcess
 from memtwin.lab.lessons import LANGUAGES, lessons
 from memtwin.lab.quiz import KINDS, question
@@ -33,7 +34,7 @@ def test_the_host_gives_the_same_answer(kind: str) -> None:
     seed = secrets.randbelow(1_000_000)
     print(f"seed {seed}")
     for number in range(seed, seed + 5):
-        one = question(kind, number)
+        one = question(kind, number, host_release())
         with HostProcess() as process:
             steps, minor = [], 0
             for step in script.parse(one.given).run(process):

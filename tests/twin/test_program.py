@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from memtwin import Machine, UserError
+from memtwin import Machine, Process, UserError
+from memtwin.host.libcs import find_libc
 from memtwin.host.personality import without_randomisation
-from memtwin.twin.program import image_of, small_program
+from memtwin.libc.release import RELEASES
+from memtwin.twin.program import Image, image_of
+from memtwin.twin.smallprogram import small_program
 from memtwin.verify.script import maps_differences
 
 SOURCE = r"""
@@ -28,6 +31,15 @@ int main(void) {
     printf("%p %p %p %p\n", small, middle, large, sbrk(0));
     return 0;
 }
+"""
+
+
+# Its start without crt1.o, which wants a __libc_start_main of the release that it was built for.
+START = r"""
+void exit(int);
+int main(void);
+asm(".globl _start\n_start: xor %ebp, %ebp\n and $-16, %rsp\n call begin");
+void begin(void) { exit(main()); }
 """
 
 
@@ -48,13 +60,64 @@ def test_the_twin_stands_where_a_small_program_stands(tmp_path: Path) -> None:
     maps, addresses = real_program(tmp_path)
     real = image_of(maps, 0x555555559000)
     cache = Path("/etc/ld.so.cache")
-    twin = small_program(cache_pages=-(-cache.stat().st_size // 4096) if cache.exists() else 0)
+    pages = -(-cache.stat().st_size // 4096) if cache.exists() else 0
+    twin = small_program(cache_pages=pages, release="2.36")
     if _libc_size(real) != _libc_size(twin):
         pytest.skip(f"another build of libc than Debian 12's: {_libc_size(real):#x} bytes")
     shape = [(m.start, m.end, m.prot, m.offset) for m in twin.mappings]
     assert [(m.start, m.end, m.prot, m.offset) for m in real.mappings] == shape
+    assert first_addresses(Machine().spawn(image=twin)) == addresses
+
+
+def with_release(folder: Path, release: str) -> tuple[str, list[int]]:
+    """`real_program` with another C library: its loader, and a run path that leads to it."""
+    try:
+        libc = find_libc(release)
+    except UserError as missing:
+        pytest.skip(str(missing))
+    (folder / "start.c").write_text(START)
+    return real_program(
+        folder, str(folder / "start.c"), "-nostartfiles", f"-Wl,--dynamic-linker={libc.loader.resolve()}",
+        f"-Wl,-rpath={libc.directory.resolve()}",
+    )  # fmt: skip
+
+
+def first_addresses(process: Process) -> list[int]:
+    """What the program above prints after its maps."""
+    return [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)]
+
+
+def pages_of(image: Image) -> dict[int, tuple[int, int]]:
+    """Protection and file offset of each page of libraries, by address."""
+    return {
+        at: (m.prot, m.offset + at - m.start if (m.label or "/")[0] == "/" and m.label else 0)
+        for m in image.mappings if m.start > 0x700000000000 for at in range(m.start, m.end, 4096)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("release", ["2.31", "2.41", "2.43"])
+def test_each_release_has_the_small_program_of_its_own_c_library(tmp_path: Path, release: str) -> None:
+    maps, addresses = with_release(tmp_path, release)
+    twin = small_program(cache_pages=0, release=release)
+    assert pages_of(image_of(maps, 0)) == pages_of(twin)
     process = Machine().spawn(image=twin)
-    assert [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)] == addresses
+    assert process.libc.release == release
+    assert first_addresses(process) == addresses
+
+
+@pytest.mark.parametrize("release", ["2.41", "2.43"])
+def test_a_program_brings_the_release_of_its_own_c_library(tmp_path: Path, release: str) -> None:
+    maps, addresses = with_release(tmp_path, release)
+    process = Machine().spawn(str(tmp_path / "small"))
+    assert process.libc.release == release
+    assert list(maps_differences(process.maps(), maps)) == []
+    assert first_addresses(process) == addresses
+
+
+def test_an_empty_process_has_the_newest_release() -> None:
+    assert Machine().spawn().libc.release == RELEASES[-1]
+    with pytest.raises(UserError, match=r"the nearest is 2\.43"):
+        Machine().spawn(glibc="2.99")
 
 
 @pytest.mark.parametrize("options", [(), ("-Wl,--no-as-needed", "-lm"), ("-no-pie",)])
@@ -62,14 +125,14 @@ def test_a_program_is_mapped_with_its_libraries_as_linux_and_ld_so_do_it(tmp_pat
     maps, addresses = real_program(tmp_path, *options)
     process = Machine().spawn(str(tmp_path / "small"))
     assert list(maps_differences(process.maps(), maps)) == []
-    assert [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)] == addresses
+    assert first_addresses(process) == addresses
 
 
 def test_a_static_program_has_the_allocator_too(tmp_path: Path) -> None:
     (tmp_path / "one.c").write_text("int main(void) { return 0; }")
     subprocess.run(["cc", "-static", "-o", tmp_path / "one", tmp_path / "one.c"], check=True)
     process = Machine().spawn(str(tmp_path / "one"))
-    assert process.malloc(100) == process.space.brk_start + 0x2A0
+    assert process.malloc(100) == process.space.brk_start + 0x10
 
 
 def test_what_is_no_program_is_told_in_one_line(tmp_path: Path) -> None:
@@ -92,7 +155,7 @@ def test_every_page_size_has_its_image(page_size: int) -> None:
     ends = [0, *(m.end for m in image.mappings)]
     for mapping, below in zip(image.mappings, ends, strict=False):
         assert below <= mapping.start < mapping.end and not (mapping.start | mapping.end) % page_size
-    assert process.malloc(100) == image.brk + 0x2A0
+    assert process.malloc(100) == image.brk + 0x10
 
 
 def test_a_text_that_is_no_maps_is_refused() -> None:

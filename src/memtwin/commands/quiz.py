@@ -22,20 +22,22 @@ def command(
         bool, typer.Option("--answers", help="Print the answers, and how the twin came to them.")
     ] = False,
     language: Annotated[str, typer.Option(help="en or ko.")] = "en",
+    glibc: Annotated[str, typer.Option(help="A release such as 2.36; the newest that is known when left out.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Ask seeded questions about memory; the twin works out the answers, which are hidden until --answers."""
     if language not in LANGUAGES:
         raise UserError(f"language {language!r}: there are {' and '.join(LANGUAGES)}")
     first = secrets.randbelow(1_000_000) if seed is None else seed
-    questions = [question(kind, first + i) for i in range(count)]
+    questions = [question(kind, first + i, glibc) for i in range(count)]
     if as_json:
         print(json.dumps({"questions": [_to_json(one, language, answers) for one in questions]}, ensure_ascii=False))
         return
     for one in questions:
         _print(one, language, answers)
     if not answers:
-        print(f"answers: memtwin quiz {kind} --seed {first} --count {count} --answers")
+        more = f" --glibc {glibc}" if glibc else ""
+        print(f"answers: memtwin quiz {kind} --seed {first} --count {count}{more} --answers")
 
 
 def _to_json(one: Question, language: str, answers: bool) -> dict[str, object]:

@@ -59,7 +59,7 @@ def command(
     ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
     script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
     against: Annotated[Against, typer.Option(help="host: the real one against itself.")] = Against.twin,
-    glibc: Annotated[str, typer.Option(help="libc: a release such as 2.41, or all; 2.36 when left out.")] = "",
+    glibc: Annotated[str, typer.Option(help="libc: a release such as 2.41, or all; by default the host's own.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""

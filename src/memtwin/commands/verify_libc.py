@@ -14,8 +14,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from memtwin.errors import UserError
-from memtwin.host.libcs import SOURCES, find_libc
-from memtwin.libc.release import DEFAULT
+from memtwin.host.libcs import SOURCES, find_libc, host_release
 from memtwin.verify.libc.compare import Repeat, TwinMaker, compare
 from memtwin.verify.libc.run import Report, verify
 from memtwin.verify.libc.script import parse_script
@@ -30,7 +29,7 @@ def run(glibc: str, seed: str, operations: int, script: Path | None, against_hos
     make_twin: TwinMaker = Repeat if against_host else LibcTwin
     if script:
         return _play(script, make_twin, as_json)
-    names = [name for name in SOURCES if "-" not in name] if glibc == "all" else [glibc or DEFAULT]
+    names = [name for name in SOURCES if "-" not in name] if glibc == "all" else [glibc or host_release()]
     seed = seed or f"{random.SystemRandom().randrange(1 << 32):x}"
     reports = [_verify(name, seed, operations // len(names), make_twin, as_json) for name in names]
     if as_json:

@@ -8,6 +8,7 @@ three words, which are 128 KiB each (trim_threshold, top_pad, mmap_threshold). B
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,11 +26,12 @@ RELATIVE = 8  # R_X86_64_RELATIVE and R_386_RELATIVE
 
 @dataclass(frozen=True)
 class Symbols:
-    """Addresses relative to the library's load address."""
+    """Addresses relative to the library's load address. release: as the library's banner says, "2.36"; "" without."""
 
     functions: dict[str, int]
     main_arena: int
     mp: int
+    release: str
 
 
 @lru_cache
@@ -37,7 +39,7 @@ def read_symbols(library: Path) -> Symbols:
     """The symbols of a libc.so.6. UserError when malloc's variables are not found: the build is of another kind."""
     with library.open("rb") as file:
         elf = ELFFile(file)
-        return Symbols(_functions(elf), _find_main_arena(elf, library), _find_mp(elf, library))
+        return Symbols(_functions(elf), _find_main_arena(elf, library), _find_mp(elf, library), _find_release(elf))
 
 
 @lru_cache
@@ -80,6 +82,12 @@ def _find_mp(elf: Any, library: Path) -> int:
     if at < 0:
         raise UserError(f"{library}: no mp_ in it; is it glibc's libc.so.6?")
     return int(section["sh_addr"]) + at
+
+
+def _find_release(elf: Any) -> str:
+    """What gnu_get_libc_version() says, from the banner that csu/version.c puts into every libc."""
+    banner = re.search(rb"GNU C Library .* release version (\d+\.\d+)", elf.get_section_by_name(".rodata").data())
+    return banner[1].decode() if banner else ""
 
 
 def _relocation_sections(elf: Any) -> list[Any]:

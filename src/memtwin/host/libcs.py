@@ -59,6 +59,17 @@ class Libc:
         return 4 if self.architecture == "i386" else 8
 
 
+def host_release() -> str:
+    """The release of this machine's C library, "2.36". UserError: it is not glibc."""
+    try:
+        name, _, release = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+    except ValueError:  # a C library that does not know the question
+        name, release = "", ""
+    if name != "glibc":
+        raise UserError("this machine's C library is not glibc, which is what is modelled")
+    return release
+
+
 def cache_directory() -> Path:
     """Where fetched libraries lie; may not exist yet."""
     if own := os.environ.get("MEMTWIN_LIBCS"):

@@ -39,16 +39,19 @@ class Question:
 _Made = tuple[str, dict[str, str], str, tuple[str, ...]]
 
 
-def question(kind: str, seed: int) -> Question:
-    """The question of that kind and seed. UserError: there is no such kind."""
+def question(kind: str, seed: int, glibc: str = "") -> Question:
+    """The question of that kind and seed. glibc: release of the process in question, by default the newest known.
+
+    UserError: there is no such kind or release.
+    """
     if kind not in KINDS:
         raise UserError(f"there is no quiz {kind!r}: there are {', '.join(KINDS)}")
-    return Question(kind, seed, *KINDS[kind](random.Random(f"{kind}:{seed}")))
+    return Question(kind, seed, *KINDS[kind](random.Random(f"{kind}:{seed}"), glibc))
 
 
-def _play(lines: list[str]) -> tuple[Process, list[script.Step], tuple[str, ...]]:
+def _play(lines: list[str], glibc: str) -> tuple[Process, list[script.Step], tuple[str, ...]]:
     """Play a script on a small machine: the process, its steps, and a line a step for people."""
-    process = Machine(ram="16 MiB").spawn()
+    process = Machine(ram="16 MiB").spawn(glibc=glibc)
     steps, told = [], []
     for step in script.parse("\n".join(lines)).run(process):
         steps.append(step)
@@ -58,13 +61,13 @@ def _play(lines: list[str]) -> tuple[Process, list[script.Step], tuple[str, ...]
     return process, steps, tuple(told)
 
 
-def _address(draw: random.Random) -> _Made:
+def _address(draw: random.Random, glibc: str) -> _Made:
     sizes = [draw.choice((24, 40, 100, 200, 500, 1000, 2000)) for _ in range(4)]
     lines = [f"p{i} = malloc({size})" for i, size in enumerate(sizes)]
     freed = draw.sample(range(1, 4), draw.randint(1, 2))
     lines += [f"free(p{i})" for i in freed]
     lines.append(f"q = malloc({draw.choice([*(sizes[i] for i in freed), draw.choice((24, 300, 900))])})")
-    _, steps, told = _play(lines)
+    _, steps, told = _play(lines, glibc)
     text = {
         "en": "How many bytes above p0 does q lie?",
         "ko": "q는 p0보다 몇 바이트 위에 있는가?",
@@ -72,7 +75,7 @@ def _address(draw: random.Random) -> _Made:
     return "\n".join(lines), text, str(steps[-1].result - steps[0].result), told
 
 
-def _fault_count(draw: random.Random) -> _Made:
+def _fault_count(draw: random.Random, glibc: str) -> _Made:
     pages = draw.randint(3, 9)
     read, written = draw.randint(0, pages), draw.randint(1, pages)
     lines = [f"p = mmap(length={pages} * PAGE)"]
@@ -82,7 +85,7 @@ def _fault_count(draw: random.Random) -> _Made:
     if draw.random() < 0.6:
         lines += ["child = fork()", f"touch(p, {draw.randint(1, written)} * PAGE)"]
     minor = 0
-    process = Machine(ram="16 MiB").spawn()
+    process = Machine(ram="16 MiB").spawn(glibc=glibc)
     told = []
     for step in script.parse("\n".join(lines)).run(process):
         minor += process.minflt
@@ -94,10 +97,10 @@ def _fault_count(draw: random.Random) -> _Made:
     return "\n".join(lines), text, str(minor), tuple(told)
 
 
-def _fault_code(draw: random.Random) -> _Made:
+def _fault_code(draw: random.Random, glibc: str) -> _Made:
     where = draw.choice(("p", "p + 2 * PAGE", "p + PAGE"))
     lines = ["p = mmap(length=2 * PAGE)", "mprotect(p, PAGE, PROT_READ)", f'write({where}, "x")']
-    _, steps, told = _play(lines)
+    _, steps, told = _play(lines, glibc)
     error = steps[-1].error
     code = getattr(error, "code", 0)
     text = {
@@ -107,17 +110,17 @@ def _fault_code(draw: random.Random) -> _Made:
     return "\n".join(lines), text, str(code), told
 
 
-def _usable(draw: random.Random) -> _Made:
+def _usable(draw: random.Random, glibc: str) -> _Made:
     size = draw.randint(1, 1200)
     lines = [f"p = malloc({size})", "n = malloc_usable_size(p)"]
-    _, steps, told = _play(lines)
+    _, steps, told = _play(lines, glibc)
     text = {"en": "What is n?", "ko": "n은 얼마인가?"}
     return "\n".join(lines), text, str(steps[-1].result), told
 
 
-def _page_count(draw: random.Random) -> _Made:
+def _page_count(draw: random.Random, glibc: str) -> _Made:
     size, length = draw.choice((4096, 8192, 16384, 65536)), draw.randint(1, 1 << 20)
-    process = Machine(ram="128 MiB", page_size=size).spawn()
+    process = Machine(ram="128 MiB", page_size=size).spawn(glibc=glibc)
     start = process.mmap(length=length)
     process.touch(start, length)
     answer = process.minflt
@@ -128,11 +131,11 @@ def _page_count(draw: random.Random) -> _Made:
     return f"p = mmap(length={length})\ntouch(p, {length})", text, str(answer), (f"ceil({length} / {size}) = {answer}",)
 
 
-def _mallinfo(draw: random.Random) -> _Made:
+def _mallinfo(draw: random.Random, glibc: str) -> _Made:
     sizes = [draw.choice((16, 100, 1000, 1500, 5000)) for _ in range(draw.randint(2, 4))]
     lines = [f"p{i} = malloc({size})" for i, size in enumerate(sizes)]
     lines.append(f"free(p{draw.randrange(len(sizes))})")
-    process, _, told = _play(lines)
+    process, _, told = _play(lines, glibc)
     text = {
         "en": "What is mallinfo2().uordblks: bytes in chunks that malloc counts as used, headers and caches included?",
         "ko": "mallinfo2().uordblks는 얼마인가: 헤더와 캐시까지 포함해 malloc이 쓰는 중으로 세는 바이트?",
@@ -140,13 +143,13 @@ def _mallinfo(draw: random.Random) -> _Made:
     return "\n".join(lines), text, str(process.mallinfo2()["uordblks"]), told
 
 
-def _region(draw: random.Random) -> _Made:
+def _region(draw: random.Random, glibc: str) -> _Made:
     calls = {
         "[heap]": f"p = malloc({draw.randint(1, 100_000)})",
         "mapping": draw.choice((f"p = malloc({draw.randint(140_000, 900_000)})", "p = mmap(length=3 * PAGE)")),
     }
     line = calls[draw.choice(sorted(calls))]
-    process, steps, told = _play([line])
+    process, steps, told = _play([line], glibc)
     heap = process.space.brk_start <= steps[-1].result < process.space.brk_end
     text = {
         "en": "Does p point into the heap, or into a mapping of its own? Answer heap or mapping.",
@@ -155,7 +158,7 @@ def _region(draw: random.Random) -> _Made:
     return line, text, "heap" if heap else "mapping", told
 
 
-def _layout(draw: random.Random) -> _Made:
+def _layout(draw: random.Random, glibc: str) -> _Made:
     kinds = draw.sample(
         ("char a", "short b", "int c", "double d", "char *e", "long f", "char g[3]"), draw.randint(3, 5)
     )
@@ -170,7 +173,7 @@ def _layout(draw: random.Random) -> _Made:
     return declaration, text, f"{layout.size} {best.layout.size}", steps
 
 
-def _buddy(draw: random.Random) -> _Made:
+def _buddy(draw: random.Random, glibc: str) -> _Made:
     frames = Frames(8 << 20, 12)
     orders = [draw.randint(0, 4) for _ in range(draw.randint(3, 5))]
     for order in range(9, -1, -1):
@@ -186,7 +189,7 @@ def _buddy(draw: random.Random) -> _Made:
     return "orders " + ", ".join(map(str, orders)), text, answer, tuple(told)
 
 
-KINDS: dict[str, Callable[[random.Random], _Made]] = {
+KINDS: dict[str, Callable[[random.Random, str], _Made]] = {
     "address": _address,
     "buddy": _buddy,
     "fault-code": _fault_code,

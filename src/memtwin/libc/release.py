@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from memtwin.errors import UserError
 
 BASE = "2.31"
-DEFAULT = "2.36"  # of a process that is not said to have another
 RELEASES = tuple(f"2.{minor}" for minor in range(31, 44))
+DEFAULT = RELEASES[-1]  # of a process of which nothing says that it has another
 VERIFIED = ("2.31", "2.36", "2.41", "2.43")
 
 

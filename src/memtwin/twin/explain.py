@@ -122,7 +122,7 @@ def _chunk(process: Process, heap: HeapView, chunk: Chunk, address: int) -> str:
         return f"It lies in the top of the {heap.arena} arena, {chunk.size} bytes that no block was cut from yet."
     where = "in use" if chunk.state == "live" else _where_free(heap, chunk)
     if chunk.pointer in tcaches(process):
-        where = "in use by glibc itself: a thread's tcache, made at its first call"
+        where = "in use by glibc itself: a thread's tcache, made when it first needed one"
     return f"It is {_part(chunk, address)}: the chunk at {chunk.address:#x} of {chunk.size} bytes, {where}."
 
 

@@ -97,10 +97,12 @@ def _chunks(
 def mapped_chunk(process: Process, start: int, end: int, address: int) -> Chunk | None:
     """The block with a mapping of its own that holds `address`, sought downwards from it in the region [start, end)."""
     sight = Sight(process)
+    behind = 16 if process.libc.mapped_like_heap else 0  # bytes from the chunk's end to its mapping's
     for at in range(address & -sight.page, max(start, address - MAX_MAPPED) - 1, -sight.page):
         head = sight.word(at + 8)
         size = head & ~7
-        if head & 7 == _MMAPPED and sight.word(at) == 0 and size % sight.page == 0 and address < at + size <= end:
+        whole = head & 7 == _MMAPPED and sight.word(at) == 0 and (size + behind) % sight.page == 0
+        if whole and address < at + size <= end:
             return Chunk(at, size, "mmapped")
     return None
 

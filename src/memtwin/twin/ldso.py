@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 """What ld.so does to memory between execve and main(): the libraries a program needs, mapped as glibc maps them.
 
-The order is rtld.c's: two pages for its own malloc, /etc/ld.so.cache, each library where top-down placement puts it
-(dl-map-segments.h: the whole span at once, then each segment over it), three pages for the thread control block and
-thread-local storage, then what relocation has written becomes read-only (PT_GNU_RELRO), and the cache is unmapped.
+The order is rtld.c's since 2.34: two pages for its own malloc, /etc/ld.so.cache when the first library that no run
+path leads to is looked for, each library where top-down placement puts it (dl-map-segments.h: the whole span at once,
+then each segment over it), three pages for the thread control block and thread-local storage, then what relocation has
+written becomes read-only (PT_GNU_RELRO), and the cache is unmapped.
 
 Constructors are not run: what they allocate is missing. ld.so's own bookkeeping is that of a program with a few
 libraries; with many the two anonymous mappings may be a page or two larger or smaller.
@@ -26,7 +27,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.elf import Segment
 from memtwin.kernel.files import File
 from memtwin.kernel.loader import Program, load_program
-from memtwin.twin.program import libc_data
+from memtwin.twin.program import Begun, libc_data
 
 _CACHE = "/etc/ld.so.cache"
 _PLACES = ("/lib/x86_64-linux-gnu", "/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/lib", "/usr/lib")
@@ -41,16 +42,16 @@ class Command:
     arguments: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
 
-    def begin(self, space: AddressSpace) -> tuple[int, int]:
-        """execve and ld.so in an empty address space; where main_arena and mp_ are.
+    def begin(self, space: AddressSpace) -> Begun:
+        """execve and ld.so in an empty address space.
 
         UserError: no program that Linux would start, or a library that is missing.
         """
         program = load_program(space, self.path, [self.path, *self.arguments], dict(self.environment))
-        found = (0, 0)
+        found = None
         if program.interpreter is not None:
             found = _Linker(space).link(program, os.path.realpath(self.path))
-        return found if found[0] else libc_data(space)
+        return found or Begun(*libc_data(space))
 
 
 @dataclass(frozen=True)
@@ -95,28 +96,29 @@ class _Linker:
         self.page = space.page_size
         self.relro: list[tuple[int, int]] = []
 
-    def link(self, program: Program, path: str) -> tuple[int, int]:
-        """Map what the program needs; where libc's main_arena and mp_ are, zeros without a libc."""
+    def link(self, program: Program, path: str) -> Begun | None:
+        """Map what the program needs; what of its libc malloc has to know, None without a libc."""
         interpreter = program.interpreter
         assert interpreter is not None
         self.anonymous(2)
-        size = _size_of(_CACHE)
-        cache = self.map(0, size, _READ, _PRIVATE, self.space.machine.host_file(_CACHE), 0) if size else 0
+        size, cache = _size_of(_CACHE), 0
         self.relro.append(self.part(program.load_bias, _dynamic(path).relro))
         self.relro.append(self.part(program.interpreter_base, _dynamic(os.path.realpath(interpreter.path)).relro))
-        main_arena = mp = 0
-        for library in _needed(path, interpreter.path):
+        found = None
+        for library, looked_up in _needed(path, interpreter.path):
+            if looked_up and size and not cache:
+                cache = self.map(0, size, _READ, _PRIVATE, self.space.machine.host_file(_CACHE), 0)
             base = self.library(library)
             if os.path.basename(library).startswith("libc.so"):
                 symbols = read_symbols(Path(library))
-                main_arena, mp = base + symbols.main_arena, base + symbols.mp
+                found = Begun(base + symbols.main_arena, base + symbols.mp, symbols.release)
         self.anonymous(3)
         for start, length in reversed(self.relro):
             if length:
                 self.space.sys_mprotect(start, length, _READ)
         if cache:
             self.space.vm_munmap(cache, size)
-        return main_arena, mp
+        return found
 
     def anonymous(self, pages: int) -> int:
         return self.map(0, pages * self.page, _READ_WRITE, _PRIVATE | _ANONYMOUS, None, 0)
@@ -160,8 +162,9 @@ class _Linker:
         return -(-address // self.page) * self.page
 
 
-def _needed(path: str, interpreter: str) -> Iterator[str]:
-    """The libraries that a program needs, breadth first, each once, without the loader itself."""
+def _needed(path: str, interpreter: str) -> Iterator[tuple[str, bool]]:
+    """The libraries that a program needs, breadth first, each once, without the loader itself; whether ld.so looks it
+    up in its cache, as no run path leads to it."""
     seen = {os.path.basename(interpreter)}
     waiting = [path]
     for at in waiting:
@@ -170,16 +173,16 @@ def _needed(path: str, interpreter: str) -> Iterator[str]:
             if name in seen:
                 continue
             seen.add(name)
-            library = _found(name, found.runpath, path)
+            library, looked_up = _found(name, found.runpath, path)
             waiting.append(library)
-            yield library
+            yield library, looked_up
 
 
-def _found(name: str, runpath: tuple[str, ...], program: str) -> str:
-    for folder in (*runpath, *_PLACES):
+def _found(name: str, runpath: tuple[str, ...], program: str) -> tuple[str, bool]:
+    for number, folder in enumerate((*runpath, *_PLACES)):
         candidate = os.path.join(folder, name)
         if os.path.isfile(candidate):
-            return os.path.realpath(candidate)
+            return os.path.realpath(candidate), number >= len(runpath)
     raise UserError(f"{program}: it needs the library {name}, which is in none of {', '.join((*runpath, *_PLACES))}")
 
 

@@ -5,7 +5,7 @@
 >>> machine = Machine(ram="64 MiB", swap="128 MiB", page_size=4096)
 >>> p = machine.spawn()
 >>> hex(p.malloc(100))
-'0x5555555592a0'
+'0x555555559010'
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from memtwin.libc.release import DEFAULT
 from memtwin.twin.ldso import Command
 from memtwin.twin.observe import swapped_pages
 from memtwin.twin.process import Library, Process
-from memtwin.twin.program import Image, small_program
+from memtwin.twin.program import Image
+from memtwin.twin.smallprogram import small_program
 from memtwin.views import BuddyView, Event, Frame, FramesView, SwapView
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class Machine:
         self,
         program: str | None = None,
         *,
-        glibc: str = DEFAULT,
+        glibc: str = "",
         data_model: str = "LP64",
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,
@@ -78,20 +79,23 @@ class Machine:
         """A new process, at the beginning of its main(): mappings, stack and C library there, the heap empty.
 
         program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
-        without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36",
-        by default the one whose small program this is. data_model: "LP64". tunables: as in GLIBC_TUNABLES, without
-        "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from glibc 2.34 on with
-        libc_malloc_debug.so preloaded, without which it would do nothing.
+        without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36";
+        by default that of the libc.so.6 that the program is linked with, else the newest that is known. data_model:
+        "LP64". tunables: as in GLIBC_TUNABLES, without "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's
+        environment, 0 to 3; from glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
         if data_model != "LP64":
             raise UserError(f"data model {data_model!r} is not modelled for whole processes: LP64 is")
-        start: Image | Command = image or small_program(self.page_size, self.kernel.profile.task_size)
+        start: Image | Command = image or self._small_program(glibc)
         if program is not None:
             start = Command(program, tuple(arguments), tuple((environment or {}).items()))
         library = Library(glibc, dict(tunables or {}), cpus, malloc_check)
         return self.adopt(Process.start(self, self._pid(), start, library))
+
+    def _small_program(self, glibc: str) -> Image:
+        return small_program(self.page_size, self.kernel.profile.task_size, release=glibc or DEFAULT)
 
     def _pid(self) -> int:
         if len(self.processes) >= MAX_PROCESSES:

@@ -27,12 +27,13 @@ from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import status
 from memtwin.libc.debug import CheckedMalloc
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.release import DEFAULT
 from memtwin.libc.tunables import minor_of
 from memtwin.twin import explain, heapview, observe
 from memtwin.twin.events import Observation
 from memtwin.twin.heapcalls import WORD, integer
 from memtwin.twin.ldso import Command
-from memtwin.twin.program import Image
+from memtwin.twin.program import Begun, Image
 from memtwin.twin.threads import Thread, ThreadCalls
 from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView, WordView
 
@@ -49,22 +50,25 @@ _WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of process
 
 @dataclass(frozen=True)
 class Library:
-    """The C library of a process: release, tunables, processors it may use, MALLOC_CHECK_ or None."""
+    """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None; its release, "" for the one
+    that the program brings."""
 
     release: str
     tunables: dict[str, int]
     cpus: int = 1
     malloc_check: int | None = None
 
-    def start(self, space: AddressSpace, main_arena: int, mp: int) -> Malloc:
+    def start(self, space: AddressSpace, begun: Begun) -> Malloc:
         """The allocator in an address space. UserError: an unknown release or tunable, or a value that is none."""
+        release = self.release or begun.release or DEFAULT
+        arena, mp = begun.main_arena, begun.mp
         if self.malloc_check is None:
-            return Malloc(space, self.release, self.tunables, cpus=self.cpus, main_arena=main_arena, mp=mp)
+            return Malloc(space, release, self.tunables, cpus=self.cpus, main_arena=arena, mp=mp)
         if not 0 <= self.malloc_check <= 3:
             raise UserError(f"MALLOC_CHECK_={self.malloc_check}: it is 0, 1, 2 or 3")
         tunables = {**self.tunables, "check": self.malloc_check}
-        minor = minor_of(self.release)
-        return CheckedMalloc(space, self.release, tunables, cpus=self.cpus, main_arena=main_arena, mp=mp,
+        minor = minor_of(release)
+        return CheckedMalloc(space, release, tunables, cpus=self.cpus, main_arena=arena, mp=mp,
                              preloaded=minor >= 34, classic=minor <= 25)  # fmt: skip
 
 
@@ -97,7 +101,7 @@ class Process(ThreadCalls):
         UserError: an unknown release or tunable, or a file that Linux would not start.
         """
         space = AddressSpace(machine.kernel, _WINDOW_BITS)
-        process = cls(machine, pid, space, library.start(space, *start.begin(space)))
+        process = cls(machine, pid, space, library.start(space, start.begin(space)))
         process._own = tuple(process._own_data())
         process._keep_resident()
         return process

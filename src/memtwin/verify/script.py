@@ -16,7 +16,6 @@ What cannot be equal, because the host draws it at random or counts it for the w
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 from collections.abc import Iterator
@@ -27,6 +26,7 @@ from typing import Any
 
 from memtwin.errors import Aborted, Exited, MemoryFault, UserError
 from memtwin.host.libc_symbols import read_symbols
+from memtwin.host.libcs import host_release
 from memtwin.host.process import Process as HostProcess
 from memtwin.libc.release import RELEASES
 from memtwin.script import Step, parse, show_value
@@ -87,7 +87,9 @@ def twin_of(host: HostProcess) -> Process:
 
     UserError: the host's C library is not modelled.
     """
-    release = _host_release()
+    release = host_release()
+    if release not in RELEASES:
+        raise UserError(f"this machine has glibc {release}, which is not modelled: {', '.join(RELEASES)} are")
     machine = Machine(ram=_RAM, swap=_host_swap())
     return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host))
 
@@ -111,15 +113,6 @@ def _host_swap() -> int:
     """Bytes of swap of this machine."""
     match = re.search(r"^SwapTotal: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
     return int(match[1]) << 10 if match else 0
-
-
-def _host_release() -> str:
-    version = ctypes.CDLL(None).gnu_get_libc_version
-    version.restype = ctypes.c_char_p
-    release = str(version().decode())
-    if release not in RELEASES:
-        raise UserError(f"this machine has glibc {release}, which is not modelled: {', '.join(RELEASES)} are")
-    return release
 
 
 class _Keys:
