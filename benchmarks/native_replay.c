@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: LGPL-2.1-or-later
 /* Plays columns of allocator calls on the C library that it is linked to: what the twin is measured against.
 
-   native_replay COLUMNS EVENTS SLOTS [LOG]
+   native_replay COLUMNS EVENTS SLOTS THREADS
 
    COLUMNS holds three arrays of EVENTS elements: size (u64), slot (u32), op (u8: 1 malloc, 4 free, 3 realloc,
    2 calloc). A malloc puts its pointer into its slot, a free takes it from there. One byte is written in every page of
-   every block that malloc or realloc gives, as the twin touches them. With LOG, the pointer of every call is written to
-   that file, for the trace that the twin replays; nothing is timed then.
+   every block that malloc or realloc gives, as the twin touches them. THREADS 0: all in the first thread, so that glibc
+   takes the ways of a single-threaded process. Otherwise thread i of n plays the events from EVENTS * i / n on, with
+   SLOTS slots of its own. Threads run free, in the order that comes about.
 
-   Prints: seconds of processor time for all calls, page faults, the start of the heap, the pid. */
+   Prints: seconds of processor time for all calls, page faults. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,13 +23,13 @@
 
 enum { MALLOC = 1, CALLOC = 2, REALLOC = 3, FREE = 4, PAGE = 4096 };
 
-static void *map(const char *path, size_t length, int flags)
+static void *map(const char *path, size_t length)
 {
-    int fd = path ? open(path, flags == O_RDWR ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY, 0666) : -1;
-    if (path && (fd < 0 || (flags == O_RDWR && ftruncate(fd, (off_t)length) != 0)))
+    int fd = path ? open(path, O_RDONLY) : -1;
+    if (path && fd < 0)
         return NULL;
-    int share = path ? MAP_SHARED | MAP_POPULATE : MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
-    void *base = mmap(NULL, length, flags == O_RDONLY ? PROT_READ : PROT_READ | PROT_WRITE, share, fd, 0);
+    int share = (path ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS) | MAP_POPULATE;
+    void *base = mmap(NULL, length, path ? PROT_READ : PROT_READ | PROT_WRITE, share, fd, 0);
     if (fd >= 0)
         close(fd);
     return base == MAP_FAILED ? NULL : base;
@@ -41,23 +43,53 @@ static inline void touch(char *block, uint64_t size)
         ((volatile char *)block)[size - 1] = 1;
 }
 
-static inline char *play(uint8_t op, uint64_t size, char **slot)
+static inline void play(uint8_t op, uint64_t size, char **slot)
 {
     char *pointer = *slot;
     switch (op) {
     case MALLOC:
         touch(*slot = malloc(size), size);
-        return *slot;
+        break;
     case CALLOC:
-        return *slot = calloc(1, size);
+        *slot = calloc(1, size);
+        break;
     case REALLOC:
         touch(*slot = realloc(pointer, size), size);
-        return *slot;
+        break;
     default:
         free(pointer);
         *slot = NULL;
-        return pointer;
     }
+}
+
+/* What one thread plays. */
+struct part {
+    const uint64_t *size;
+    const uint32_t *number;
+    const uint8_t *op;
+    size_t events;
+    char **slot;
+};
+
+static void *run(void *argument)
+{
+    struct part part = *(struct part *)argument;
+    for (size_t i = 0; i < part.events; i++)
+        play(part.op[i], part.size[i], &part.slot[part.number[i]]);
+    return NULL;
+}
+
+static void run_threads(struct part *all, size_t threads, size_t slots)
+{
+    pthread_t id[64];
+    struct part part[64];
+    for (size_t i = 0; i < threads; i++) {
+        size_t from = all->events * i / threads, to = all->events * (i + 1) / threads;
+        part[i] = (struct part){all->size + from, all->number + from, all->op + from, to - from, all->slot + slots * i};
+        pthread_create(&id[i], NULL, run, &part[i]);
+    }
+    for (size_t i = 0; i < threads; i++)
+        pthread_join(id[i], NULL);
 }
 
 static double processor_seconds(void)
@@ -69,30 +101,25 @@ static double processor_seconds(void)
 
 int main(int argc, char **argv)
 {
-    if (argc < 4)
+    if (argc < 5)
         return 2;
-    size_t events = strtoul(argv[2], NULL, 10), slots = strtoul(argv[3], NULL, 10);
-    uint64_t *size = map(argv[1], events * 13, O_RDONLY);
-    char **slot = map(NULL, slots * sizeof *slot, O_RDWR);
-    uint64_t *log = argc > 4 ? map(argv[4], events * 8, O_RDWR) : NULL;
-    if (!size || !slot || (argc > 4 && !log))
+    size_t events = strtoul(argv[2], NULL, 10), slots = strtoul(argv[3], NULL, 10), threads = strtoul(argv[4], NULL, 10);
+    uint64_t *size = map(argv[1], events * 13);
+    char **slot = map(NULL, slots * (threads ? threads : 1) * sizeof *slot);
+    if (!size || !slot || threads > 64)
         return 1;
     const uint32_t *number = (const uint32_t *)(size + events);
-    const uint8_t *op = (const uint8_t *)(number + events);
-    uint64_t start = (uint64_t)sbrk(0);
+    struct part all = {size, number, (const uint8_t *)(number + events), events, slot};
     struct rusage before, after;
     getrusage(RUSAGE_SELF, &before);
     double began = processor_seconds();
-    if (log)
-        for (size_t i = 0; i < events; i++)
-            log[i] = (uint64_t)play(op[i], size[i], &slot[number[i]]);
+    if (threads)
+        run_threads(&all, threads, slots);
     else
-        for (size_t i = 0; i < events; i++)
-            play(op[i], size[i], &slot[number[i]]);
+        run(&all);
     double took = processor_seconds() - began;
     getrusage(RUSAGE_SELF, &after);
     char line[128]; // no stdio: it would allocate
-    int length = snprintf(line, sizeof line, "%.6f %ld %llu %d\n", took, after.ru_minflt - before.ru_minflt,
-                          (unsigned long long)start, (int)getpid());
+    int length = snprintf(line, sizeof line, "%.6f %ld\n", took, after.ru_minflt - before.ru_minflt);
     return write(1, line, (size_t)length) == length ? 0 : 1;
 }

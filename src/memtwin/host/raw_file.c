@@ -73,7 +73,8 @@ static uint64_t extend(long fd)
 /* Sees to it that the window's blocks exist: on a full disk a store into it would be a SIGBUS. 0 or -errno. */
 static long populate(uint8_t *window, uint64_t length)
 {
-    long result = 0;
+    /* Else a kernel with large folios reads ahead into them, and passes over the whole folio at each of its pages. */
+    long result = SYS_3(SYS_madvise, window, length, MADV_RANDOM);
     for (int attempt = 0; attempt < 10; attempt++) {
         result = SYS_3(SYS_madvise, window, length, MADV_POPULATE_WRITE);
         if (result != -EINTR && result != -EAGAIN)

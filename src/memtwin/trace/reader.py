@@ -9,6 +9,7 @@ checked against the size of the file.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -106,7 +107,7 @@ class ProcessImage:
 
     def batches(self, start: int = 0, rows: int = BATCH_ROWS) -> Iterator[Columns]:
         """The events from number `start` on, as numpy columns that share the memory Parquet was decoded into."""
-        for batch in self.record_batches(start, rows):
+        for batch in _ahead(self.record_batches(start, rows)):
             yield Columns(start, *(column.to_numpy() for column in batch.columns))
             start += batch.num_rows
 
@@ -136,6 +137,15 @@ class ProcessImage:
 
     def _table(self, name: str, schema: pa.Schema) -> TableFile:
         return TableFile(self.directory / f"{self.key}.{name}.parquet", schema)
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches; while one is worked on, the next is decoded in another thread."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
 
 
 def _snapshot(rows: list[dict[str, Any]]) -> MapsSnapshot:
