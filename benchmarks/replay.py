@@ -3,14 +3,23 @@
 
     .venv/bin/python benchmarks/replay.py [--events N]
 
-Columns of calls are played by benchmarks/native_replay.c on this machine's C library, which writes a byte into every
-page of every block; the same run is recorded, and the recording replayed. Both sides: processor time, the best of
-REPEAT. "twin" is the replay of columns in memory; "with reading" adds their decoding from Parquet.
+Columns of calls, single-threaded and in eight threads. What each side does:
+
+native  benchmarks/native_replay.c on this machine's C library: reads size, slot and call (13 bytes an event), makes the
+        call, stores into every page of every block. Eight threads each play an eighth, free to run beside each other.
+twin    the recording of that run, its columns in memory (29 bytes an event): makes the call on the simulated heap,
+        checks and counts every page of every block, compares every address, and keeps live bytes and the time line.
+        The order of the threads is the recorded one. It knows what comes next, and fetches blocks ahead into the
+        processor's cache; a program cannot.
+reading the same with decoding the trace from Parquet, in a second thread ahead of the replay.
+
+All figures are processor time of all threads, user and system, the best of REPEAT; and the wall clock of reading.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import subprocess
 import sys
@@ -29,13 +38,15 @@ from memtwin.replay.image import ImageReplay
 from memtwin.replay.replay import replay
 from memtwin.replay.surroundings import Moment, Surroundings
 from memtwin.replay.twin import Options, Twin
-from memtwin.trace.reader import Columns, ProcessImage, open_trace
+from memtwin.trace.reader import Columns, MapsSnapshot, ProcessImage, open_trace
 
 HERE = Path(__file__).resolve().parent
 MALLOC, FREE = 1, 4
-REPEAT = 3
+REPEAT = 5
+THREADS = 8
 SEED = 20261125
 GOALS = {"tcache pairs": 1.6, "16 to 1016 bytes": 1.3, "mixed to 1 MiB": 1.3}
+SHARES = {"tcache pairs": 2.0, "mixed to 1 MiB": 0.5}  # of the events: they cost little, or much
 
 
 def toggled(slots: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
@@ -49,32 +60,49 @@ def toggled(slots: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint8]:
     return calls
 
 
-def columns_of(name: str, events: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], int]:
-    """Sizes, slots and calls, and how many slots there are."""
-    rng = np.random.default_rng(SEED)
+def slots_of(name: str) -> int:
+    """How many blocks may live."""
+    return {"tcache pairs": 64, "16 to 1016 bytes": 65536}.get(name, 4096)
+
+
+def columns_of(name: str, events: int, count: int, seed: int = SEED) -> tuple[npt.NDArray[Any], ...]:
+    """Sizes, slots out of `count`, and calls."""
+    rng = np.random.default_rng(seed)
     if name == "tcache pairs":
-        slots = np.repeat(np.arange(events // 2) % 64, 2).astype(np.uint32)
+        slots = np.repeat(np.arange(events // 2) % count, 2).astype(np.uint32)
         sizes = 24 + 16 * (slots % 24).astype(np.uint64)
-        return sizes, slots, toggled(slots), 64
-    count = 65536 if name == "16 to 1016 bytes" else 4096
+        return sizes, slots, toggled(slots)
     slots = rng.integers(0, count, events, np.uint32)
     if name == "16 to 1016 bytes":
         sizes = rng.integers(16, 1017, events, np.uint64)
     else:
         sizes = np.exp(rng.uniform(np.log(16), np.log(1 << 20), events)).astype(np.uint64)
-    return sizes, slots, toggled(slots), count
+    return sizes, slots, toggled(slots)
+
+
+def parts_of(name: str, events: int, threads: int) -> tuple[npt.NDArray[Any], ...]:
+    """The columns of all threads one after the other (0: of a single-threaded process)."""
+    parts = max(threads, 1)
+    count = max(slots_of(name) // parts, 64)
+    each = [columns_of(name, events // parts, count, SEED + i) for i in range(parts)]
+    return tuple(np.concatenate(columns) for columns in zip(*each, strict=True))
 
 
 class InMemory:
-    """An image whose events are decoded already."""
+    """An image whose events and snapshots are decoded already."""
 
     def __init__(self, image: ProcessImage) -> None:
         self._image = image
         self._columns = list(image.batches())
+        self._snapshots = list(image.snapshots())
 
     def batches(self) -> Iterator[Columns]:
         """All events."""
         return iter(self._columns)
+
+    def snapshots(self) -> Iterator[MapsSnapshot]:
+        """All snapshots of the mappings."""
+        return iter(self._snapshots)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._image, name)
@@ -90,11 +118,11 @@ def twin_seconds(image: Any) -> tuple[float, float]:
     return time.process_time() - began, twin.player.equal / max(twin.player.compared, 1)
 
 
-def replay_seconds(directory: Path) -> float:
-    """Processor seconds of a replay without ledgers, reading and all."""
-    began = time.process_time()
+def replay_seconds(directory: Path) -> tuple[float, float]:
+    """Processor and wall seconds of a replay without ledgers, reading and all."""
+    began, wall = time.process_time(), time.perf_counter()
     replay(open_trace(directory), ledgers=False)
-    return time.process_time() - began
+    return time.process_time() - began, time.perf_counter() - wall
 
 
 def native_seconds(command: list[str]) -> float:
@@ -104,29 +132,40 @@ def native_seconds(command: list[str]) -> float:
 
 
 def columns_rows(place: Path, events: int) -> Iterator[list[str]]:
-    """The rows of the three kinds of columns."""
+    """A row for each kind of columns, single-threaded and in eight threads."""
     program = place / "native_replay"
-    subprocess.run(["cc", "-O2", "-fno-builtin", str(HERE / "native_replay.c"), "-o", str(program)], check=True)
-    for name, goal in GOALS.items():
-        sizes, slots, calls, count = columns_of(name, events)
-        path = place / "columns"
-        path.write_bytes(sizes.tobytes() + slots.tobytes() + calls.tobytes())
-        command = [str(program), str(path), str(len(calls)), str(count)]
-        native = min(native_seconds(command) for _ in range(REPEAT))
-        trace = record_quietly(command, place / "trace")
-        image = InMemory(next(one for one in open_trace(trace).processes if one.events >= len(calls)))
-        runs = [twin_seconds(image) for _ in range(REPEAT)]
-        twin, reading = min(seconds for seconds, _ in runs), min(replay_seconds(trace) for _ in range(REPEAT))
-        yield [
-            name,
-            f"{len(calls):,}",
-            f"{native / len(calls) * 1e9:.1f}",
-            f"{twin / image.events * 1e9:.1f}",
-            f"{twin / native:.2f}",
-            f"{goal}",
-            f"{reading / native:.2f}",
-            f"{runs[0][1]:.6f}",
-        ]
+    source = str(HERE / "native_replay.c")
+    subprocess.run(["cc", "-O2", "-fno-builtin", "-pthread", source, "-o", str(program)], check=True)
+    for threads in (0, THREADS):
+        for name in GOALS:
+            yield columns_row(place, program, name, int(events * SHARES.get(name, 1)), threads)
+
+
+def columns_row(place: Path, program: Path, name: str, events: int, threads: int) -> list[str]:
+    """Both sides of one kind of columns."""
+    columns, path = parts_of(name, events, threads), place / "columns"
+    path.write_bytes(b"".join(column.tobytes() for column in columns))
+    count = max(slots_of(name) // max(threads, 1), 64)
+    command = [str(program), str(path), str(len(columns[0])), str(count), str(threads)]
+    trace = record_quietly(command, place / "trace")
+    image = InMemory(next(one for one in open_trace(trace).processes if one.events >= len(columns[0])))
+    runs, natives = [], []
+    for _ in range(REPEAT):  # in turn, so that a busy machine troubles both
+        natives.append(native_seconds(command))
+        runs.append(twin_seconds(image))
+    native, twin = min(natives), min(seconds for seconds, _ in runs)
+    reading = [replay_seconds(trace) for _ in range(REPEAT)]
+    return [
+        name,
+        str(max(threads, 1)),
+        f"{native / len(columns[0]) * 1e9:.1f}",
+        f"{twin / image.events * 1e9:.1f}",
+        f"{twin / native:.2f}",
+        f"{GOALS[name]}",
+        f"{min(one[0] for one in reading) / image.events * 1e9:.1f}",
+        f"{min(one[1] for one in reading) / image.events * 1e9:.1f}",
+        f"{runs[0][1]:.6f}",
+    ]
 
 
 def record_quietly(command: list[str], trace: Path) -> Path:
@@ -158,7 +197,7 @@ def whole_programs(place: Path) -> Iterator[list[str]]:
         native = min(program_seconds(command) for _ in range(REPEAT))
         trace = record_quietly(command, place / "trace")
         events = sum(image.events for image in open_trace(trace).processes)
-        twin = min(replay_seconds(trace) for _ in range(REPEAT))
+        twin = min(replay_seconds(trace)[0] for _ in range(REPEAT))
         result = replay(open_trace(trace), ledgers=False)
         share = sum(one.equal for one in result.processes) / max(sum(one.compared for one in result.processes), 1)
         per_event = [f"{seconds / events * 1e9:.1f}" for seconds in (native, twin)]
@@ -173,7 +212,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     with tempfile.TemporaryDirectory(prefix="memtwin-bench-") as name:
         place = Path(name)
-        first = table("calls", "events", "native ns", "twin ns", "ratio", "goal", "ratio with reading", "agreement")
+        first = table("calls", "threads", "native ns", "twin ns", "ratio", "goal", "reading ns", "wall ns", "agreement")
         for row in columns_rows(place, given.events):
             first.add_row(*row)
         console.print(first)
@@ -185,7 +224,12 @@ def main() -> None:
 
 def table(*names: str) -> Table:
     """An empty table; figures to the right."""
-    made = Table(box=None, pad_edge=False, title=f"processor time, best of {REPEAT}, seed {SEED}", title_justify="left")
+    made = Table(
+        box=None,
+        pad_edge=False,
+        title=f"processor time an event, best of {REPEAT}, seed {SEED}, load {os.getloadavg()[0]:.1f}",
+        title_justify="left",
+    )
     for i, name in enumerate(names):
         made.add_column(name, justify="right" if i else "left", no_wrap=True)
     return made
