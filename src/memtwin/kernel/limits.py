@@ -63,8 +63,8 @@ def may_map(mm: Mm, start: int, end: int, flags: int, unnamed: bool) -> bool:
 
 
 def may_break(mm: Mm, new_break: int) -> bool:
-    """Whether RLIMIT_DATA allows the break (check_data_rlimit); the program's own data is not known here."""
-    return new_break - mm.brk_start <= mm.data_limit
+    """Whether RLIMIT_DATA allows the break, be it lower than it was (check_data_rlimit)."""
+    return new_break - mm.brk_start + mm.data_bytes <= mm.data_limit
 
 
 def may_change(mm: Mm, old_flags: int, new_flags: int, pages: int) -> bool:

@@ -200,7 +200,7 @@ def lock_fits(mm: Mm, flags: int, length: int) -> bool:
 
 def do_brk(mm: Mm, address: int) -> int:
     """brk(2) as the kernel has it: the new break, or the old one when it cannot be (no errno)."""
-    if address < mm.brk_start:
+    if address < mm.brk_start or not may_break(mm, address):
         return mm.brk_end
     page = mm.page_size - 1
     old = (mm.brk_end + page) & ~page
@@ -230,7 +230,7 @@ def extend_heap(mm: Mm, start: int, end: int) -> bool:
     following = mm.tree.find(start)
     if following is not None and end + mm.page_size > start_gap(mm, following):
         return False
-    return may_break(mm, end) and add_zeros(mm, start, end, 0, mm.brk_start)
+    return add_zeros(mm, start, end, 0, mm.brk_start)
 
 
 def add_zeros(mm: Mm, start: int, end: int, execute: int, floor: int) -> bool:
