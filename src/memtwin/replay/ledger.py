@@ -74,6 +74,7 @@ class _Taking:
         self.page = int(twin.space.page_size)
         self.arenas = arena_ring(twin)
         self.heaps = {heap.start: heap for arena in self.arenas[1:] for heap in heaps_of(twin, arena)}
+        self.behind = 16 if twin.malloc.mapped_like_heap else 0  # bytes from a mapped chunk's end to its mapping's
         self.walk = HeapWalk(twin.space, kept_chunks(twin.malloc, self.arenas))
         self.top = word(twin.space, self.arenas[0] + twin.malloc.av_top) if self.arenas else 0
         self.trimmable_top = 0
@@ -118,7 +119,7 @@ class _Taking:
                 self._arena_heap(heap, stop)
             elif self._is_mapped(start):
                 stop = self._end_of_mapped(start, end)
-                self.walk.mapped_chunk(start, stop)
+                self.walk.mapped_chunk(start, stop, self.behind // 2)
             else:
                 stop = min([one for one in self.heaps if start < one < end], default=end)
                 self._main_heap(start, stop)
@@ -135,8 +136,8 @@ class _Taking:
 
     def _end_of_mapped(self, start: int, end: int) -> int:
         """Where the block's mapping ends: its size says so, unless it was moved and began elsewhere once."""
-        size = word(self.twin.space, start + 8) & ~SIZE_BITS
-        return start + size if size and size % self.page == 0 and start + size <= end else end
+        size = (word(self.twin.space, start + 8) & ~SIZE_BITS) + self.behind
+        return start + size if size > self.behind and size % self.page == 0 and start + size <= end else end
 
     def _arena_heap(self, heap: Heap, stop: int) -> None:
         """A thread arena's heap, reservation and all."""

@@ -117,10 +117,11 @@ class HeapWalk:
         if last > first:
             self.trimmable += self.space.resident_pages(first, last) << self.space.page_shift
 
-    def mapped_chunk(self, start: int, end: int) -> None:
-        """A block that was mapped by itself, in [start, end)."""
+    def mapped_chunk(self, start: int, end: int, behind: int) -> None:
+        """A block that was mapped by itself, in [start, end); its last `behind` bytes are not the program's."""
         self.add(OVERHEAD, start, start + _HEADER)
-        self.live_block(MAPPED, start + _HEADER, end - start - _HEADER)
+        self.live_block(MAPPED, start + _HEADER, end - start - _HEADER - behind)
+        self.add(OVERHEAD, end - behind, end)
 
     def top_chunk(self, chunk: int, end: int) -> None:
         """The free end of a heap, of which a trim gives back all whole pages but the first."""
