@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,26 +12,32 @@ import typer
 
 from memtwin.commands.progress import count_progress, output_console
 from memtwin.commands.trace import finish_import
+from memtwin.libc.release import NEAREST, taken_for
 from memtwin.replay.replay import Replay, replay
 from memtwin.replay.settings import TUNABLES, environment_line, parse_settings
 from memtwin.replay.trees import replay_view
 from memtwin.replay.twin import Options
 from memtwin.trace.reader import Trace, open_trace
 
+_GLIBC_HELP = "What if: another release of glibc. nearest: as it was, an unknown release as the nearest known one."
 _SETTINGS_HELP = f"What if: NAME=VALUE, may be repeated; NAME is one of {', '.join(TUNABLES)}."
 
 
 def command(
     directory: Annotated[Path, typer.Argument(help="A trace, as `memtwin record` leaves it.")],
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_SETTINGS_HELP)] = None,
-    glibc: Annotated[str, typer.Option("--glibc", help="What if: another release of glibc.", show_default=False)] = "",
+    glibc: Annotated[str, typer.Option("--glibc", help=_GLIBC_HELP, show_default=False)] = "",
     pid: Annotated[int | None, typer.Option("--pid", help="Show this process in full instead of the biggest.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Replay a trace in the twin: where the memory went, and with --set where it would have gone."""
-    options = Options(parse_settings(settings or []), glibc)
+    nearest = glibc == NEAREST
+    options = Options(parse_settings(settings or []), "" if nearest else glibc, nearest)
     finish_import(directory)
     trace = open_trace(directory)
+    if nearest:
+        for release in sorted({image.header.glibc for image in trace.processes if image.header.glibc}):
+            print(taken_for(release), file=sys.stderr)
     real, what_if = replay_both(trace, options)
     if as_json:
         print(json.dumps(to_json(trace, real, what_if), indent=1))
@@ -42,7 +49,7 @@ def replay_both(trace: Trace, options: Options) -> tuple[Replay, Replay | None]:
     """The replay of what happened, and that under the options if they ask for another one; with a progress bar."""
     events = sum(image.events for image in trace.processes)
     with count_progress("replaying", events * (1 + options.what_if)) as progress:
-        real = replay(trace, progress=progress)
+        real = replay(trace, Options(nearest=options.nearest), progress=progress)
         return real, replay(trace, options, real, progress=progress) if options.what_if else None
 
 

@@ -26,6 +26,8 @@ from memtwin.verify.session import Session, Twin
 from memtwin.verify.start import record_start, verify_start
 from memtwin.verify.twin import KernelTwin
 
+_GLIBC_HELP = "libc: a release such as 2.41, 2.36-i386, all, or nearest to this machine's; by default its own."
+
 
 class What(StrEnum):
     """What can be verified."""
@@ -59,7 +61,8 @@ def command(
     ops: Annotated[int, typer.Option(min=1, help="How many operations to compare.")] = 100_000,
     script: Annotated[Path | None, typer.Option(help="Play the operations of this file instead.")] = None,
     against: Annotated[Against, typer.Option(help="host: the real one against itself.")] = Against.twin,
-    glibc: Annotated[str, typer.Option(help="libc: a release such as 2.41, or all; by default the host's own.")] = "",
+    glibc: Annotated[str, typer.Option(help=_GLIBC_HELP)] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="libc: processes that share the work.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
 ) -> None:
     """Play the same operations on the twin and on the real machine; exit status 1 when they differ."""
@@ -70,7 +73,7 @@ def command(
     if what == What.libc:
         from memtwin.commands import verify_libc
 
-        sys.exit(verify_libc.run(glibc, seed, ops, script, against is Against.host, as_json))
+        sys.exit(verify_libc.run(glibc, seed, ops, script, against is Against.host, as_json, jobs))
     if what == What.start:
         sys.exit(_start(program or [], as_json))
     with Scene() as scene:

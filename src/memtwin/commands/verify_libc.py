@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import random
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +17,70 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from memtwin.errors import UserError
 from memtwin.host.libcs import SOURCES, find_libc, host_release
+from memtwin.libc.release import NEAREST, nearest_release
 from memtwin.verify.libc.compare import Repeat, TwinMaker, compare
 from memtwin.verify.libc.run import Report, verify
 from memtwin.verify.libc.script import parse_script
 from memtwin.verify.libc.twin import LibcTwin
 
 
-def run(glibc: str, seed: str, operations: int, script: Path | None, against_host: bool, as_json: bool) -> int:
-    """Compare one library, or all that are 64-bit ("all", the operations shared out); the exit status.
+def run(
+    glibc: str, seed: str, operations: int, script: Path | None, against_host: bool, as_json: bool, jobs: int = 1
+) -> int:
+    """Compare one library, or all ("all", the operations shared out); the exit status.
 
-    UserError: a library that is not known or not here.
+    "nearest" is the library whose release is closest to this machine's. jobs: processes that share the work, each with
+    a seed of its own that follows from `seed`. UserError: a library that is not known or not here.
     """
     make_twin: TwinMaker = Repeat if against_host else LibcTwin
     if script:
         return _play(script, make_twin, as_json)
-    names = [name for name in SOURCES if "-" not in name] if glibc == "all" else [glibc or host_release()]
+    names = list(SOURCES) if glibc == "all" else [nearest_library() if glibc == NEAREST else glibc or host_release()]
     seed = seed or f"{random.SystemRandom().randrange(1 << 32):x}"
-    reports = [_verify(name, seed, operations // len(names), make_twin, as_json) for name in names]
+    share = operations // len(names)
+    if jobs == 1:
+        reports = [_verify(name, seed, share, make_twin, as_json) for name in names]
+    else:
+        reports = _verify_together(names, seed, share, make_twin, jobs)
+        for report in () if as_json else reports:
+            print(format_report(report))
     if as_json:
         told = [asdict(report) | {"counts": dict(report.counts)} for report in reports]
         print(json.dumps(told if glibc == "all" else told[0]))
     return 1 if any(report.differences for report in reports) else 0
+
+
+def _verify_together(names: list[str], seed: str, share: int, make_twin: TwinMaker, jobs: int) -> list[Report]:
+    """A report a library, its operations split over `jobs` processes."""
+    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+        parts = [
+            [
+                pool.submit(verify, find_libc(name), f"{seed}/{number}", share // jobs, make_twin)
+                for number in range(jobs)
+            ]
+            for name in names
+        ]
+        return [merged(seed, [future.result() for future in futures]) for futures in parts]
+
+
+def merged(seed: str, parts: list[Report]) -> Report:
+    """Reports of one library as one, its seed the one that theirs follow from; the seconds are the longest's."""
+    whole = Report(parts[0].libc, seed)
+    for part in parts:
+        whole.operations += part.operations
+        whole.columns += part.columns
+        whole.seconds = max(whole.seconds, part.seconds)
+        whole.counts += part.counts
+        whole.differences += part.differences
+    return whole
+
+
+def nearest_library() -> str:
+    """Name of the library whose release is closest to that of this machine's glibc; says so. UserError: none here."""
+    here = host_release()
+    taken = nearest_release(here, tuple(name for name in SOURCES if "-" not in name))
+    print(f"this machine has glibc {here}: {taken} is taken", file=sys.stderr)
+    return taken
 
 
 def _verify(name: str, seed: str, operations: int, make_twin: TwinMaker, quiet: bool) -> Report:

@@ -66,7 +66,7 @@ def replay(
     UserError: an unknown glibc or setting. TraceError: a trace that cannot be read.
     """
     if options.what_if and real is None:
-        real = replay(trace, ledgers=False)
+        real = replay(trace, Options(nearest=options.nearest), ledgers=False)
     run = _Run(trace, options, real, ledgers, progress)
     run.all()
     return run.replay
@@ -253,7 +253,7 @@ def _families_with_losses(trace: Trace) -> set[str]:
 
 def _blank(image: ProcessImage, options: Options) -> ProcessResult:
     header = image.header
-    glibc = options.glibc or header.glibc
+    glibc = options.release(header) if header.glibc else ""
     result = ProcessResult(image.key, image.pid, image.command, glibc, events=image.events, origin=image.origin)
     result.parent = image.parent.key if image.parent else None
     result.notes += header.notes

@@ -16,6 +16,7 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.profile import PROFILES, KernelProfile
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.release import nearest_release
 from memtwin.libc.tunables import tunables_of
 from memtwin.replay.mappings import Mappings, Spans
 from memtwin.replay.player import Player
@@ -32,10 +33,18 @@ _FORKED_WINDOW_BITS = 40  # many children may be alive at a time
 
 
 class Options(NamedTuple):
-    """How to replay: `settings` in place of what the program had; `glibc` in place of the recorded release."""
+    """How to replay: `settings` in place of what the program had; `glibc` in place of the recorded release.
+
+    nearest: a recorded release that is not modelled stands for the nearest that is.
+    """
 
     settings: Mapping[str, int] = {}
     glibc: str = ""
+    nearest: bool = False
+
+    def release(self, header: Header) -> str:
+        """The release that a process is replayed with."""
+        return self.glibc or (nearest_release(header.glibc) if self.nearest else header.glibc)
 
     @property
     def what_if(self) -> bool:
@@ -77,7 +86,7 @@ class Twin:
         library = library_data(header, snapshot, mappings)
         malloc = Malloc(
             space,
-            options.glibc or header.glibc,
+            options.release(header),
             {**tunables_of(header.environment), **options.settings},
             cpus=header.cpus,
             main_arena=library + MAIN_ARENA,
