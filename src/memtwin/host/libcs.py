@@ -58,6 +58,11 @@ class Libc:
         """Bytes of a pointer."""
         return 4 if self.architecture == "i386" else 8
 
+    @property
+    def data_model(self) -> str:
+        """ILP32 or LP64."""
+        return "ILP32" if self.word == 4 else "LP64"
+
 
 def host_release() -> str:
     """The release of this machine's C library, "2.36". UserError: it is not glibc."""

@@ -57,6 +57,7 @@ FUNCTIONS_AT = 64  # offset of header.function
 POSITION_AT, HIDDEN_AT, VALUES_AT = 40, 48, 56
 ADDR_NO_RANDOMIZE = 0x0040000
 THREADS = 256
+_GAVE_UP = 3  # exit status of a player that cannot go on
 
 
 class Play(IntEnum):
@@ -120,7 +121,7 @@ class MapsLine:
 
 @dataclass(frozen=True)
 class Ending:
-    """How the player ended: its exit status or the signal that killed it, and what it had written to stderr last."""
+    """How the player ended: its exit status or the signal that killed it, and its last words if it aborted."""
 
     status: int
     signal: int
@@ -277,9 +278,10 @@ class Player:
         if len(told) == 8:
             return int.from_bytes(told, "little")
         code = self._process.wait()
-        last = (self.text.strip().splitlines() or [""])[-1]
+        spoke = code > 0 or code == -signal.SIGABRT  # else the last line is of malloc_stats or malloc_info
+        last = (self.text.strip().splitlines() or [""])[-1] if spoke else ""
         self.ending = Ending(max(code, 0), max(-code, 0), last)
-        if self.ending.status == 3:
+        if self.ending.status == _GAVE_UP:
             raise PlayerError(last)
         return None
 
@@ -326,7 +328,15 @@ class Player:
 
     def start_brk(self) -> int:
         """Where the heap began: /proc/PID/stat's start_brk."""
-        return int(self._read_proc("stat").rpartition(")")[2].split()[44])
+        return self._stat(47)
+
+    def data_bytes(self) -> int:
+        """Bytes of the program's own data, which RLIMIT_DATA counts too: /proc/PID/stat's end_data - start_data."""
+        return self._stat(46) - self._stat(45)
+
+    def _stat(self, field: int) -> int:
+        """A field of /proc/PID/stat, by its number in proc(5)."""
+        return int(self._read_proc("stat").rpartition(")")[2].split()[field - 3])
 
     def memory(self, start: int, end: int, pid: int | None = None) -> npt.NDArray[np.uint8]:
         """The process's bytes from `start` to `end`; PlayerError where it has none."""
@@ -358,11 +368,11 @@ class Player:
 
     def state_size(self) -> int:
         """Bytes of main_arena."""
-        return find_release(self.libc.release).state_size
+        return find_release(self.libc.release, self.libc.data_model).state_size
 
     def mp_size(self) -> int:
         """Bytes of mp_."""
-        return find_release(self.libc.release).mp_size
+        return find_release(self.libc.release, self.libc.data_model).mp_size
 
     def tcache_key(self) -> int:
         """The random word that marks cached chunks; 0 before 2.34, and when the process has ended."""

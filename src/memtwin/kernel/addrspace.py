@@ -70,22 +70,37 @@ CALL_NAMES = (
 )  # fmt: skip
 
 
+COMPAT_TASK_SIZE = 0xFFFFE000
+
+
 class AddressSpace(Mm):
     """An address space without mappings, on `machine` or on a machine of its own.
 
     mmap_base, brk_start: where the stack's size and the program put them; here what a process without address
     randomisation, an 8 MiB stack limit and no program has. A recorded process sets them by `set_layout`.
+    compat: of a 32-bit process on a 64-bit kernel. UserError: the machine's kernel profile has none.
     """
 
-    def __init__(self, machine: Machine | None = None, window_bits: int = 44) -> None:
+    def __init__(self, machine: Machine | None = None, window_bits: int = 44, compat: bool = False) -> None:
         if machine is None:
             from memtwin.kernel.machine import Machine
 
             machine = Machine()
         Mm.__init__(self, machine, window_bits)
+        if compat:
+            self.become_compat()
         if not cython.compiled:
             self.counts = [0] * CALLS
-        self.set_layout(self.task_size - (128 << 20) & ~(self.page_size - 1), 0x555555560000)
+        brk_start = 0x56560000 if compat else 0x555555560000
+        self.set_layout(self.task_size - (128 << 20) & ~(self.page_size - 1), brk_start)
+
+    def become_compat(self) -> None:
+        """The lower 4 GiB but for two pages (IA32_PAGE_OFFSET of arch/x86/include/asm/page_64_types.h)."""
+        if "x86_64" not in self.profile.name or self.page_size != 4096:
+            raise UserError(f"{self.profile.name}, pages of {self.page_size} bytes: 32-bit processes are modelled on "
+                            "x86_64 with pages of 4096 alone")  # fmt: skip
+        self.compat = True
+        self.task_size = COMPAT_TASK_SIZE
 
     def set_layout(self, mmap_base: int, brk_start: int) -> None:
         """Where top-down placement begins, and where the heap will; the break is there until brk moves it."""
@@ -131,7 +146,7 @@ class AddressSpace(Mm):
 
         UserError: no frame is free for the child's page tables, or the host gives no window.
         """
-        child = AddressSpace(self.machine, window_bits)
+        child = AddressSpace(self.machine, window_bits, self.compat)
         child.set_layout(self.mmap_base, self.brk_start)
         child.brk_end = self.brk_end
         child.start_code, child.end_code, child.start_stack = self.start_code, self.end_code, self.start_stack

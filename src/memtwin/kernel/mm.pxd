@@ -32,7 +32,7 @@ cdef class Mm(Window):
     cdef readonly Overcommit overcommit
     cdef public bint admin
     cdef public Group group
-    cdef public uint64_t as_limit, data_limit
+    cdef public uint64_t as_limit, data_limit, data_bytes
     cdef public int64_t oom_score_adj
     cdef Vma cached
     cdef readonly uint64_t task_size, guard_gap, huge_size, around, canonical_end
@@ -45,6 +45,7 @@ cdef class Mm(Window):
     cdef readonly int64_t number
     cdef readonly int thp
     cdef bint whole
+    cdef readonly bint compat
     cdef public uint64_t stack_limit, memlock_limit
     cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages, peak_vm
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm

@@ -97,7 +97,9 @@ class Mm(Window):
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
     new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit,
-    as_limit, data_limit: resource limits (getrlimit(2)), bytes. admin: it is root's, with every capability.
+    as_limit, data_limit: resource limits (getrlimit(2)), bytes. data_bytes: of the program's own data, which
+    data_limit counts together with the heap. admin: it is root's, with every capability.
+    compat: of a 32-bit process.
     oom_score_adj: as /proc/PID/oom_score_adj. number: of this space in its machine.
     """
 
@@ -114,12 +116,14 @@ class Mm(Window):
         self.admin = True
         self.group = machine.root_group
         self.as_limit = self.data_limit = RLIM_INFINITY
+        self.data_bytes = 0
         self.oom_score_adj = 0
         self.number = machine.register(self)
         self.tree = VmaTree()
         self.pages = PageTable(self.frames, profile.levels)
         self.cached: Any = None
         self.task_size = profile.task_size
+        self.compat = False
         self.canonical_end = self.task_size + self.page_size  # from here on addresses are none of the processor's
         self.guard_gap = profile.stack_guard_pages << self.page_shift
         self.huge_size = profile.huge_size
@@ -330,7 +334,7 @@ class Mm(Window):
         """fork: group, limits, rights and oom_score_adj are the parent's."""
         self.group = parent.group
         self.as_limit = parent.as_limit
-        self.data_limit = parent.data_limit
+        self.data_limit, self.data_bytes = parent.data_limit, parent.data_bytes
         self.stack_limit = parent.stack_limit
         self.memlock_limit = parent.memlock_limit
         self.admin = parent.admin

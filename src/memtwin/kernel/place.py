@@ -38,7 +38,7 @@ def unmapped_area(mm: Mm, address: int, length: int, file: Any, pgoff: int, shar
     else:
         first = ((pgoff << mm.page_shift) + size - 1) & ~(size - 1)
         end = (pgoff << mm.page_shift) + length
-        padded = end > first and end - first >= size and aligned_to_huge(file, shared)
+        padded = end > first and end - first >= size and not mm.compat and aligned_to_huge(file, shared)
     if padded:
         area = plain_area(mm, address, length + size)
         if area >= 0:
@@ -50,8 +50,11 @@ def unmapped_area(mm: Mm, address: int, length: int, file: Any, pgoff: int, shar
 
 
 def aligns(mm: Mm, length: int) -> bool:
-    """Whether the kernel aligns private anonymous memory of that length (KernelProfile.thp_alignment)."""
-    if length < mm.huge_size:
+    """Whether the kernel aligns private anonymous memory of that length (KernelProfile.thp_alignment).
+
+    Never for 32-bit processes (Linux 4ef9ad19e176, "mm: huge_memory: don't force huge page alignment on 32 bit", 6.8).
+    """
+    if length < mm.huge_size or mm.compat:
         return False
     kind = mm.profile.thp_alignment
     return kind == "all" or (kind == "multiple" and length & (mm.huge_size - 1) == 0)

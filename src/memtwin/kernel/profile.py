@@ -48,6 +48,11 @@ class KernelProfile:
         return 1 << (2 * self.page_shift - 3)
 
     @property
+    def huge_sizes(self) -> tuple[int, ...]:
+        """Sizes of pages that /sys/kernel/mm/hugepages has, bytes; on x86 also one entry two levels above the last."""
+        return (self.huge_size, 1 << 30) if "x86" in self.name else (self.huge_size,)
+
+    @property
     def marks_guards(self) -> bool:
         """Whether a VMA with guard regions bears VM_MAYBE_GUARD; before, an AnonVma made fork copy the markers.
 

@@ -11,13 +11,9 @@ if not cython.compiled:
     from memtwin.libc.give import create_free_chunk, free_and_merge, int_free, trim_after_free
     from memtwin.libc.state import (
         ALIGN_MASK,
-        HEADER,
         IS_MMAPPED,
-        MINSIZE,
         NON_MAIN_ARENA,
         PREV_INUSE,
-        PTRDIFF_MAX,
-        WORD,
         State,
         get,
         put,
@@ -27,21 +23,21 @@ if not cython.compiled:
 
 def int_memalign(s: State, av: int, alignment: int, request: int) -> int:
     """A block at a multiple of `alignment` (a power of two from MINSIZE); its user pointer, 0 without memory."""
-    nb = request_size(request)
-    if nb == 0 or (s.checks_alignment and alignment > PTRDIFF_MAX):
+    nb = request_size(s, request)
+    if nb == 0 or (s.checks_alignment and alignment > s.ptrdiff_max):
         return s.fail()
     p = scan_bins(s, av, alignment, nb) if s.memalign_scans_bins and av else 0
     if p == 0 and not s.dead:
-        mem = int_malloc(s, av, (nb + alignment + MINSIZE) & WORD)
-        p = mem - HEADER if mem else 0
+        mem = int_malloc(s, av, (nb + alignment + s.minsize) & s.word_mask)
+        p = mem - s.header if mem else 0
     if p == 0 or s.dead:
         return 0
-    if get(s, p + 8) & IS_MMAPPED:
+    if get(s, p + s.word) & IS_MMAPPED:
         return align_mapped(s, p, alignment)
-    if (p + HEADER) & (alignment - 1):
+    if (p + s.header) & (alignment - 1):
         p = cut_lead(s, av, p, alignment)
     cut_tail(s, av, p, nb)
-    return p + HEADER
+    return p + s.header
 
 
 def align_mapped(s: State, p: int, alignment: int) -> int:
@@ -49,27 +45,27 @@ def align_mapped(s: State, p: int, alignment: int) -> int:
 
     Until 2.43 it moves by MINSIZE at least, as if there were a chunk to be cut off.
     """
-    new = ((p + HEADER + alignment - 1) & ~(alignment - 1)) - HEADER
+    new = ((p + s.header + alignment - 1) & ~(alignment - 1)) - s.header
     if new == p:
-        return p + HEADER
-    if new - p < MINSIZE and not s.memalign_in_mapping:
+        return p + s.header
+    if new - p < s.minsize and not s.memalign_in_mapping:
         new += alignment
     lead = new - p
     put(s, new, get(s, p) + lead)
-    put(s, new + 8, (chunk_size(s, p) - lead) | IS_MMAPPED)
-    return new + HEADER
+    put(s, new + s.word, (chunk_size(s, p) - lead) | IS_MMAPPED)
+    return new + s.header
 
 
 def cut_lead(s: State, av: int, p: int, alignment: int) -> int:
     """Give back what lies before the first aligned place that leaves a chunk there; the chunk that begins at it."""
     foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
-    new = ((p + HEADER + alignment - 1) & ~(alignment - 1)) - HEADER
-    if new - p < MINSIZE:
+    new = ((p + s.header + alignment - 1) & ~(alignment - 1)) - s.header
+    if new - p < s.minsize:
         new += alignment
     lead = new - p
     size = chunk_size(s, p) - lead
-    put(s, new + 8, size | PREV_INUSE | foreign)
-    set_bit(s, new + size + 8, PREV_INUSE)
+    put(s, new + s.word, size | PREV_INUSE | foreign)
+    set_bit(s, new + size + s.word, PREV_INUSE)
     set_head_size(s, p, lead | foreign)
     if s.memalign_merges:
         free_and_merge(s, av, p, lead)
@@ -84,17 +80,17 @@ def cut_tail(s: State, av: int, p: int, nb: int) -> None:
     rest_size = size - nb
     above = p + size
     if not s.memalign_merges:
-        if size > nb + MINSIZE:
+        if size > nb + s.minsize:
             foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
-            put(s, p + nb + 8, rest_size | PREV_INUSE | foreign)
+            put(s, p + nb + s.word, rest_size | PREV_INUSE | foreign)
             set_head_size(s, p, nb)
             int_free(s, av, p + nb)
         return
     above_size = chunk_size(s, above)
-    if rest_size < MINSIZE:
+    if rest_size < s.minsize:
         if rest_size == 0 or s.memalign_in_mapping:
             return
-        if above != get(s, av + s.av_top) and get(s, above + above_size + 8) & PREV_INUSE:
+        if above != get(s, av + s.av_top) and get(s, above + above_size + s.word) & PREV_INUSE:
             return
     set_head_size(s, p, nb)
     rest_size = create_free_chunk(s, av, p + nb, rest_size, above, above_size)
@@ -107,13 +103,13 @@ def cut_tail(s: State, av: int, p: int, nb: int) -> None:
 
 def aligned_waste(s: State, p: int, alignment: int, nb: int) -> int:
     """How much of a free chunk is left when an aligned `nb` is cut out of it; 1 for nothing, 0 if it cannot be."""
-    mem = p + HEADER
+    mem = p + s.header
     size = chunk_size(s, p)
     if mem & ALIGN_MASK:
         s.die("_int_memalign(): unaligned chunk detected")
         return 0
     front = ((mem + alignment - 1) & ~(alignment - 1)) - mem
-    if 0 < front < MINSIZE:
+    if 0 < front < s.minsize:
         return 0
     if size == nb and front == 0:
         return 1
@@ -122,7 +118,7 @@ def aligned_waste(s: State, p: int, alignment: int, nb: int) -> int:
 
 def scan_bins(s: State, av: int, alignment: int, nb: int) -> int:
     """A chunk with an aligned part from the bins of `nb` to twice that, off its list and in use; 0 if there is none."""
-    for index in range(bin_index(nb), bin_index(2 * nb)):
+    for index in range(bin_index(s, nb), bin_index(s, 2 * nb)):
         bin = bin_at(s, av, index)
         if index < 64:
             p = scan_small(s, bin, alignment, nb)
@@ -138,22 +134,22 @@ def scan_bins(s: State, av: int, alignment: int, nb: int) -> int:
 
 def scan_small(s: State, bin: int, alignment: int, nb: int) -> int:
     """The newest chunk of a small bin that will do, off its list."""
-    p = get(s, bin + 16)
+    p = get(s, bin + s.header)
     while p != bin and not s.dead and not s.space.stop_signal:
         if aligned_waste(s, p, alignment, nb):
-            forward = get(s, p + 16)
-            back = get(s, p + 24)
-            put(s, forward + 24, back)
-            put(s, back + 16, forward)
+            forward = get(s, p + s.header)
+            back = get(s, p + s.bk)
+            put(s, forward + s.bk, back)
+            put(s, back + s.header, forward)
             return p
-        p = get(s, p + 16)
+        p = get(s, p + s.header)
     return 0
 
 
 def scan_large(s: State, bin: int, alignment: int, nb: int) -> int:
     """The chunk of a large bin that wastes least, the last of several."""
     best = best_waste = 0
-    p = get(s, bin + 16)
+    p = get(s, bin + s.header)
     while p != bin and not s.dead and not s.space.stop_signal:
         if chunk_size(s, p) < nb:
             break
@@ -161,5 +157,5 @@ def scan_large(s: State, bin: int, alignment: int, nb: int) -> int:
         if waste and (best == 0 or waste <= best_waste):
             best = p
             best_waste = waste
-        p = get(s, p + 16)
+        p = get(s, p + s.header)
     return best

@@ -17,12 +17,8 @@ if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        HEADER,
-        HEAP_AR_PTR,
-        HEAP_SIZE,
         NON_MAIN_ARENA,
         PREV_INUSE,
-        WORD,
         State,
         get,
         put,
@@ -31,7 +27,7 @@ if not cython.compiled:
 
 def arena_of(s: State, p: int) -> int:
     """The arena of a chunk that is not mapped (arena_for_chunk)."""
-    if get(s, p + 8) & NON_MAIN_ARENA:
+    if get(s, p + s.word) & NON_MAIN_ARENA:
         return get(s, p & ~(s.heap_max - 1))
     return s.main_arena
 
@@ -50,8 +46,8 @@ def arena_get2(s: State, size: int) -> int:
         if s.arena_max:
             s.narenas_limit = s.arena_max
         elif s.narenas > s.arena_test:
-            s.narenas_limit = 8 * s.cpus
-    if s.narenas <= ((s.narenas_limit - 1) & WORD):
+            s.narenas_limit = s.arenas_per_cpu * s.cpus
+    if s.narenas <= ((s.narenas_limit - 1) & s.word_mask):
         s.narenas += 1
         av = new_arena(s, size)
         if av == 0:
@@ -80,18 +76,18 @@ def new_arena(s: State, size: int) -> int:
         if heap == 0:
             return 0
     av = heap + s.heap_info
-    put(s, heap + HEAP_AR_PTR, av)
+    put(s, heap, av)
     init_arena(s, av)
     put(s, av + s.av_attached, 1)
-    usable = get(s, heap + HEAP_SIZE)
+    usable = get(s, heap + s.heap_size)
     put(s, av + s.av_system_mem, usable)
     put(s, av + s.av_max_system_mem, usable)
     top = av + s.av_size
-    misalign = (top + HEADER) & ALIGN_MASK
+    misalign = (top + s.header) & ALIGN_MASK
     if misalign:
         top += ALIGNMENT - misalign
     put(s, av + s.av_top, top)
-    put(s, top + 8, (heap + usable - top) | PREV_INUSE)
+    put(s, top + s.word, (heap + usable - top) | PREV_INUSE)
     replaced = s.thread_arena
     s.thread_arena = av
     put(s, av + s.av_next, get(s, s.main_arena + s.av_next))

@@ -3,7 +3,7 @@
 """Bins: the doubly linked lists of free chunks, and the fast bins that malloc_consolidate empties into them.
 
 bin 1         unsorted: freed chunks and remainders, before they are sorted
-bins 2…63     small: one size each, 32, 48, … 1008, first in first out
+bins 2…63     small: one size each, 32, 48, … 1008 (of words of four bytes 16, 32, … 992), first in first out
 bins 64…126   large: ranges of sizes, each sorted from large to small; the first chunk of each size is also on a
               ring of sizes (fd_nextsize down, bk_nextsize up)
 fast bins     32 … 128 bytes: single links, last in first out, chunks that keep their in-use bit
@@ -16,17 +16,12 @@ import cython
 if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_FASTBINS,
         AV_FLAGS,
         AV_HAVE_FASTCHUNKS,
-        MIN_LARGE_SIZE,
-        MINSIZE,
         NBINS,
-        NFASTBINS,
         NON_MAIN_ARENA,
         NONCONTIGUOUS,
         PREV_INUSE,
-        PTRDIFF_MAX,
         SIZE_BITS,
         State,
         get,
@@ -37,11 +32,11 @@ if not cython.compiled:
 
     def chunk_size(s: State, p: int) -> int:
         """A chunk's size without its flag bits."""
-        return get(s, p + 8) & ~SIZE_BITS
+        return get(s, p + s.word) & ~SIZE_BITS
 
     def bin_at(s: State, av: int, index: int) -> int:
         """The bin, addressed as a chunk."""
-        return av + s.av_bins - 32 + 16 * index
+        return av + s.bins_base + s.header * index
 
     def have_fastchunks(s: State, av: int) -> bool:
         """Whether the arena's fast bins may have chunks."""
@@ -55,19 +50,31 @@ if not cython.compiled:
         """Set flag bits in the word at `at`."""
         put(s, at, get(s, at) | bit)
 
-    def request_size(request: int) -> int:
+    def request_size(s: State, request: int) -> int:
         """The chunk size for a request, header and alignment included; 0 when it is over PTRDIFF_MAX."""
-        if request > PTRDIFF_MAX:
+        if request > s.ptrdiff_max:
             return 0
-        if request + 8 + ALIGN_MASK < MINSIZE:
-            return MINSIZE
-        return (request + 8 + ALIGN_MASK) & ~ALIGN_MASK
+        if request + s.word + ALIGN_MASK < s.minsize:
+            return s.minsize
+        return (request + s.word + ALIGN_MASK) & ~ALIGN_MASK
+
+    def misaligned(s: State, p: int) -> bool:
+        """Whether the memory of a chunk would not be aligned (misaligned_chunk): no chunk begins there."""
+        return (p + s.header) & ALIGN_MASK != 0
+
+    def small_index(s: State, size: int) -> int:
+        """The small bin for chunks of `size` bytes (smallbin_index)."""
+        return (size >> 4) + s.small_correction
+
+    def fast_bin(s: State, av: int, size: int) -> int:
+        """Where an arena has the head of the fast bin for chunks of `size` bytes."""
+        return av + s.av_fastbins + s.word * ((size >> s.fast_shift) - 2)
 
 
-def large_index(size: int) -> int:
-    """The large bin for a size (largebin_index_64)."""
-    if size >> 6 <= 48:
-        return 48 + (size >> 6)
+def large_index(s: State, size: int) -> int:
+    """The large bin for a size (largebin_index_64; of words of four bytes largebin_index_32_big)."""
+    if size >> 6 <= 48 - 3 * s.small_correction:
+        return 48 + s.small_correction + (size >> 6)
     if size >> 9 <= 20:
         return 91 + (size >> 9)
     if size >> 12 <= 10:
@@ -79,17 +86,17 @@ def large_index(size: int) -> int:
     return 126
 
 
-def bin_index(size: int) -> int:
+def bin_index(s: State, size: int) -> int:
     """The bin for a free chunk of `size`."""
-    return size >> 4 if size < MIN_LARGE_SIZE else large_index(size)
+    return small_index(s, size) if size < s.min_large else large_index(s, size)
 
 
 def init_arena(s: State, av: int) -> None:
     """malloc_init_state: all bins empty, no top yet (the unsorted bin stands in for it)."""
     for index in range(1, NBINS):
         bin = bin_at(s, av, index)
-        put(s, bin + 16, bin)
-        put(s, bin + 24, bin)
+        put(s, bin + s.header, bin)
+        put(s, bin + s.bk, bin)
     if av != s.main_arena:
         put32(s, av + AV_FLAGS, get32(s, av + AV_FLAGS) | NONCONTIGUOUS)
     if not s.no_fastbins:
@@ -99,9 +106,9 @@ def init_arena(s: State, av: int) -> None:
 
 def mark_in_use(s: State, av: int, p: int, size: int) -> None:
     """The chunk above learns that `p` is in use; `p` learns whose it is."""
-    set_bit(s, p + size + 8, PREV_INUSE)
+    set_bit(s, p + size + s.word, PREV_INUSE)
     if av != s.main_arena:
-        set_bit(s, p + 8, NON_MAIN_ARENA)
+        set_bit(s, p + s.word, NON_MAIN_ARENA)
 
 
 def unlink_chunk(s: State, av: int, p: int) -> None:
@@ -110,57 +117,57 @@ def unlink_chunk(s: State, av: int, p: int) -> None:
     if size != get(s, p + size):
         s.die("corrupted size vs. prev_size")
         return
-    forward = get(s, p + 16)
-    back = get(s, p + 24)
-    if get(s, forward + 24) != p or get(s, back + 16) != p:
+    forward = get(s, p + s.header)
+    back = get(s, p + s.bk)
+    if get(s, forward + s.bk) != p or get(s, back + s.header) != p:
         s.die("corrupted double-linked list")
         return
-    put(s, forward + 24, back)
-    put(s, back + 16, forward)
-    if get(s, p + 8) < MIN_LARGE_SIZE:
+    put(s, forward + s.bk, back)
+    put(s, back + s.header, forward)
+    if get(s, p + s.word) < s.min_large:
         return
-    smaller = get(s, p + 32)
+    smaller = get(s, p + s.fd_nextsize)
     if smaller == 0:
         return
-    larger = get(s, p + 40)
-    if get(s, smaller + 40) != p or get(s, larger + 32) != p:
+    larger = get(s, p + s.bk_nextsize)
+    if get(s, smaller + s.bk_nextsize) != p or get(s, larger + s.fd_nextsize) != p:
         s.die("corrupted double-linked list (not small)")
-    elif get(s, forward + 32):
-        put(s, smaller + 40, larger)
-        put(s, larger + 32, smaller)
+    elif get(s, forward + s.fd_nextsize):
+        put(s, smaller + s.bk_nextsize, larger)
+        put(s, larger + s.fd_nextsize, smaller)
     elif smaller == p:
-        put(s, forward + 32, forward)
-        put(s, forward + 40, forward)
+        put(s, forward + s.fd_nextsize, forward)
+        put(s, forward + s.bk_nextsize, forward)
     else:
-        put(s, forward + 32, smaller)
-        put(s, forward + 40, larger)
-        put(s, smaller + 40, forward)
-        put(s, larger + 32, forward)
+        put(s, forward + s.fd_nextsize, smaller)
+        put(s, forward + s.bk_nextsize, larger)
+        put(s, smaller + s.bk_nextsize, forward)
+        put(s, larger + s.fd_nextsize, forward)
 
 
 def put_unsorted(s: State, av: int, p: int, size: int, message: str) -> bool:
     """The free chunk becomes the first of the unsorted bin. Aborts with `message` when the bin is broken."""
     unsorted = bin_at(s, av, 1)
-    first = get(s, unsorted + 16)
-    if get(s, first + 24) != unsorted:
+    first = get(s, unsorted + s.header)
+    if get(s, first + s.bk) != unsorted:
         s.die(message)
         return False
-    put(s, p + 24, unsorted)
-    put(s, p + 16, first)
-    if size >= MIN_LARGE_SIZE:
-        put(s, p + 32, 0)
-        put(s, p + 40, 0)
-    put(s, unsorted + 16, p)
-    put(s, first + 24, p)
+    put(s, p + s.bk, unsorted)
+    put(s, p + s.header, first)
+    if size >= s.min_large:
+        put(s, p + s.fd_nextsize, 0)
+        put(s, p + s.bk_nextsize, 0)
+    put(s, unsorted + s.header, p)
+    put(s, first + s.bk, p)
     return True
 
 
 def put_small(s: State, av: int, p: int, size: int) -> bool:
     """The free chunk becomes the first of its small bin, since 2.41. Aborts when the bin is broken."""
-    index = size >> 4
+    index = small_index(s, size)
     bin = bin_at(s, av, index)
-    first = get(s, bin + 16)
-    if get(s, first + 24) != bin:
+    first = get(s, bin + s.header)
+    if get(s, first + s.bk) != bin:
         s.die("free(): chunks in smallbin corrupted")
         return False
     mark_bin(s, av, index)
@@ -170,10 +177,10 @@ def put_small(s: State, av: int, p: int, size: int) -> bool:
 
 def link_between(s: State, p: int, back: int, forward: int) -> None:
     """The chunk takes its place in a list."""
-    put(s, p + 24, back)
-    put(s, p + 16, forward)
-    put(s, forward + 24, p)
-    put(s, back + 16, p)
+    put(s, p + s.bk, back)
+    put(s, p + s.header, forward)
+    put(s, forward + s.bk, p)
+    put(s, back + s.header, p)
 
 
 def mark_bin(s: State, av: int, index: int) -> None:
@@ -184,34 +191,34 @@ def mark_bin(s: State, av: int, index: int) -> None:
 
 def put_large(s: State, av: int, p: int, size: int) -> None:
     """Sort a free chunk into its bin, small or large."""
-    index = bin_index(size)
+    index = bin_index(s, size)
     bin = bin_at(s, av, index)
     back = bin
-    forward = get(s, bin + 16)
-    if size >= MIN_LARGE_SIZE:
+    forward = get(s, bin + s.header)
+    if size >= s.min_large:
         if forward == bin:
-            put(s, p + 32, p)
-            put(s, p + 40, p)
+            put(s, p + s.fd_nextsize, p)
+            put(s, p + s.bk_nextsize, p)
         else:
-            last = get(s, bin + 24)
-            if (size | PREV_INUSE) < get(s, last + 8):
+            last = get(s, bin + s.bk)
+            if (size | PREV_INUSE) < get(s, last + s.word):
                 back = last
                 largest = forward
                 forward = bin
-                put(s, p + 32, largest)
-                smallest = get(s, largest + 40)
-                if s.checks_nextsize and get(s, smallest + 32) != largest:
+                put(s, p + s.fd_nextsize, largest)
+                smallest = get(s, largest + s.bk_nextsize)
+                if s.checks_nextsize and get(s, smallest + s.fd_nextsize) != largest:
                     s.die("malloc(): largebin double linked list corrupted (nextsize)")
                     return
-                put(s, p + 40, smallest)
-                put(s, smallest + 32, p)
-                put(s, largest + 40, p)
+                put(s, p + s.bk_nextsize, smallest)
+                put(s, smallest + s.fd_nextsize, p)
+                put(s, largest + s.bk_nextsize, p)
             else:
                 forward = place_by_size(s, p, size | PREV_INUSE, forward)
-                back = get(s, forward + 24)
+                back = get(s, forward + s.bk)
                 if s.dead:
                     return
-                if get(s, back + 16) != forward:
+                if get(s, back + s.header) != forward:
                     s.die("malloc(): largebin double linked list corrupted (bk)")
                     return
     mark_bin(s, av, index)
@@ -223,18 +230,18 @@ def place_by_size(s: State, p: int, head: int, forward: int) -> int:
 
     A size that is there already keeps its place on the ring: `p` becomes the second of that size.
     """
-    while head < get(s, forward + 8) and not s.space.stop_signal:
-        forward = get(s, forward + 32)
-    if head == get(s, forward + 8):
-        return get(s, forward + 16)
-    larger = get(s, forward + 40)
-    put(s, p + 32, forward)
-    put(s, p + 40, larger)
-    if get(s, larger + 32) != forward:
+    while head < get(s, forward + s.word) and not s.space.stop_signal:
+        forward = get(s, forward + s.fd_nextsize)
+    if head == get(s, forward + s.word):
+        return get(s, forward + s.header)
+    larger = get(s, forward + s.bk_nextsize)
+    put(s, p + s.fd_nextsize, forward)
+    put(s, p + s.bk_nextsize, larger)
+    if get(s, larger + s.fd_nextsize) != forward:
         s.die("malloc(): largebin double linked list corrupted (nextsize)")
         return forward
-    put(s, forward + 40, p)
-    put(s, larger + 32, p)
+    put(s, forward + s.bk_nextsize, p)
+    put(s, larger + s.fd_nextsize, p)
     return forward
 
 
@@ -243,8 +250,8 @@ def consolidate(s: State, av: int) -> None:
     if s.no_fastbins:
         return
     put32(s, av + AV_HAVE_FASTCHUNKS, 0)
-    for index in range(NFASTBINS):
-        fb = av + AV_FASTBINS + 8 * index
+    for index in range(s.nfastbins):
+        fb = av + s.av_fastbins + s.word * index
         p = get(s, fb)
         if p == 0:
             continue
@@ -255,17 +262,17 @@ def consolidate(s: State, av: int) -> None:
 
 def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
     """One chunk of `consolidate`; returns the next of its fast bin."""
-    if p & ALIGN_MASK and s.link_mask:
+    if misaligned(s, p) and s.link_mask:
         s.die("malloc_consolidate(): unaligned fastbin chunk detected")
         return 0
     size = chunk_size(s, p)
-    if av + AV_FASTBINS + 8 * ((size >> 4) - 2) != fb:
+    if fast_bin(s, av, size) != fb:
         s.die("malloc_consolidate(): invalid chunk size")
         return 0
-    after = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
+    after = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + s.header)
     above = p + size
     above_size = chunk_size(s, above)
-    if not get(s, p + 8) & PREV_INUSE:
+    if not get(s, p + s.word) & PREV_INUSE:
         below = get(s, p)
         size += below
         p -= below
@@ -274,23 +281,23 @@ def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
             return 0
         unlink_chunk(s, av, p)
     if above == get(s, av + s.av_top):
-        put(s, p + 8, (size + above_size) | PREV_INUSE)
+        put(s, p + s.word, (size + above_size) | PREV_INUSE)
         put(s, av + s.av_top, p)
         return after
-    if get(s, above + above_size + 8) & PREV_INUSE:
-        put(s, above + 8, get(s, above + 8) & ~PREV_INUSE)
+    if get(s, above + above_size + s.word) & PREV_INUSE:
+        put(s, above + s.word, get(s, above + s.word) & ~PREV_INUSE)
     else:
         size += above_size
         unlink_chunk(s, av, above)
     unsorted = bin_at(s, av, 1)
-    first = get(s, unsorted + 16)
-    put(s, unsorted + 16, p)
-    put(s, first + 24, p)
-    if size >= MIN_LARGE_SIZE:
-        put(s, p + 32, 0)
-        put(s, p + 40, 0)
-    put(s, p + 8, size | PREV_INUSE)
-    put(s, p + 24, unsorted)
-    put(s, p + 16, first)
+    first = get(s, unsorted + s.header)
+    put(s, unsorted + s.header, p)
+    put(s, first + s.bk, p)
+    if size >= s.min_large:
+        put(s, p + s.fd_nextsize, 0)
+        put(s, p + s.bk_nextsize, 0)
+    put(s, p + s.word, size | PREV_INUSE)
+    put(s, p + s.bk, unsorted)
+    put(s, p + s.header, first)
     put(s, p + size, size)
     return after

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport uint8_t, uint64_t
 from memtwin.hostmem cimport load8, store8
-from memtwin.libc.bins cimport bin_at, bin_index, chunk_size, contiguous
+from memtwin.libc.bins cimport bin_at, bin_index, chunk_size, contiguous, fast_bin, misaligned
 from memtwin.libc.malloc cimport Malloc
 from memtwin.libc.state cimport *
 from memtwin.libc.tcache cimport any_tcache_index
@@ -30,6 +30,7 @@ cdef class HeapCheck:
     cdef bint take(self, uint64_t p, bint free) noexcept
     cdef void check_fastbins(self, uint64_t av)
     cdef void check_tcache(self, uint64_t cache)
+    cdef bint mapped_in_cache(self, uint64_t e) noexcept
     cdef Piece piece_of(self, uint64_t p)
 
 cdef uint64_t fence_of(Malloc s, uint64_t start) noexcept

@@ -28,21 +28,12 @@ from memtwin.memory import address_of
 
 if not cython.compiled:
     from memtwin.hostmem import load8, store8
-    from memtwin.libc.bins import bin_at, bin_index, chunk_size, contiguous
+    from memtwin.libc.bins import bin_at, bin_index, chunk_size, contiguous, fast_bin, misaligned
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_FASTBINS,
         AV_HAVE_FASTCHUNKS,
-        HEADER,
-        HEAP_AR_PTR,
-        HEAP_MPROTECT_SIZE,
-        HEAP_PREV,
-        HEAP_SIZE,
         IS_MMAPPED,
-        MIN_LARGE_SIZE,
-        MINSIZE,
         NBINS,
-        NFASTBINS,
         NON_MAIN_ARENA,
         PREV_INUSE,
         SIZE_BITS,
@@ -159,21 +150,21 @@ class HeapCheck:
         heap = top & ~(s.heap_max - 1)
         total = 0
         while heap and self.problem is None and not s.space.stop_signal:
-            size = get(s, heap + HEAP_SIZE)
+            size = get(s, heap + s.heap_size)
             total += size
-            if get(s, heap + HEAP_AR_PTR) != av:
+            if get(s, heap) != av:
                 self.broken(heap, "the heap is another arena's")
-            if size > get(s, heap + HEAP_MPROTECT_SIZE) or get(s, heap + HEAP_MPROTECT_SIZE) > s.heap_max:
+            if size > get(s, heap + s.heap_mprotect_size) or get(s, heap + s.heap_mprotect_size) > s.heap_max:
                 self.broken(heap, f"the heap's size {size} is more than is writable or reserved")
             start = heap + s.heap_info
             if av == start:
-                start = (av + s.av_size + ALIGN_MASK) & ~ALIGN_MASK
+                start = ((av + s.av_size + s.header + ALIGN_MASK) & ~ALIGN_MASK) - s.header
             end = heap + size
             if self.problem is None and self.walk(av, start, end, top) == top:
                 self.check_top(av, end)
             if av == heap + s.heap_info:
                 break
-            heap = get(s, heap + HEAP_PREV)
+            heap = get(s, heap + s.heap_prev)
         if self.problem is None and total != get(s, av + s.av_system_mem):
             self.broken(av, f"system_mem is {get(s, av + s.av_system_mem)}, the heaps have {total} bytes")
 
@@ -181,10 +172,10 @@ class HeapCheck:
         """The top: in use below it, large enough, and up to the end of the piece."""
         s = self.s
         top = get(s, av + s.av_top)
-        word = get(s, top + 8)
+        word = get(s, top + s.word)
         if not word & PREV_INUSE or word & (IS_MMAPPED | NON_MAIN_ARENA):
             self.broken(top, f"the top's flags are {word & SIZE_BITS}")
-        if word & ~SIZE_BITS < MINSIZE or top + (word & ~SIZE_BITS) != end:
+        if word & ~SIZE_BITS < s.minsize or top + (word & ~SIZE_BITS) != end:
             self.broken(top, "the top does not end where the memory does")
 
     # chunks
@@ -203,18 +194,18 @@ class HeapCheck:
         piece = Piece(start, end)
         self.pieces.append(piece)
         p = start
-        word = get(s, p + 8)
+        word = get(s, p + s.word)
         while p != top:
             size = word & ~SIZE_BITS
-            if size <= HEADER:
-                if p + 2 * HEADER < end and size == 0:
+            if size <= s.header:
+                if p + 2 * s.header < end and size == 0:
                     self.broken(p, f"a chunk of {size} bytes")
                 return p
             following = p + size
             if following > end or size & ALIGN_MASK or following < p:
                 self.broken(p, f"a chunk of {size} bytes does not fit into its memory")
                 return p
-            next_word = get(s, following + 8) if following < end else 0
+            next_word = get(s, following + s.word) if following < end else 0
             if not self.check_chunk(av, p, word, following, next_word) or s.space.stop_signal:
                 return p
             room = piece.in_use if next_word & PREV_INUSE else piece.free
@@ -229,7 +220,7 @@ class HeapCheck:
     def check_chunk(self, av: int, p: int, word: int, following: int, next_word: int) -> bool:
         """One chunk's flags and what its neighbour says of it."""
         s = self.s
-        if p & ALIGN_MASK or word & IS_MMAPPED:
+        if misaligned(s, p) or word & IS_MMAPPED:
             self.broken(p, f"a chunk of the arena with the size word {word:#x}")
             return False
         if next_word & PREV_INUSE:
@@ -258,7 +249,7 @@ class HeapCheck:
     def take(self, p: int, free: bool) -> bool:
         """Take away the bit of a list's member; False when it has none."""
         piece = self.piece_of(p)
-        if piece.end == 0 or p & ALIGN_MASK:
+        if piece.end == 0 or misaligned(self.s, p):
             return False
         bit = (p - piece.start) >> 4
         at = (piece.free if free else piece.in_use) + (bit >> 3)
@@ -279,7 +270,7 @@ class HeapCheck:
             marked = get32(s, av + s.av_binmap + 4 * (index >> 5)) >> (index & 31) & 1
             if index > 1 and count and not marked:
                 self.broken(bin_at(s, av, index), f"bin {index} has chunks, but not its bit in the map")
-            if index >= MIN_LARGE_SIZE >> 4 and count and self.problem is None:
+            if index >= 64 and count and self.problem is None:
                 self.check_sorted(av, index)
             if self.problem is not None:
                 return
@@ -290,22 +281,22 @@ class HeapCheck:
         bin = bin_at(s, av, index)
         count = 0
         before = bin
-        p = get(s, bin + 16)
+        p = get(s, bin + s.header)
         while p != bin:
             if not self.take(p, True):
                 self.broken(p, f"bin {index} lists it, but it is no free chunk, or listed twice")
                 return count
             size = chunk_size(s, p)
-            if get(s, p + 24) != before:
-                self.broken(p, f"its bk is {get(s, p + 24):#x}, not the chunk before it in bin {index}")
+            if get(s, p + s.bk) != before:
+                self.broken(p, f"its bk is {get(s, p + s.bk):#x}, not the chunk before it in bin {index}")
                 return count
-            if index > 1 and bin_index(size) != index:
+            if index > 1 and bin_index(s, size) != index:
                 self.broken(p, f"a chunk of {size} bytes in bin {index}")
                 return count
             count += 1
             before = p
-            p = get(s, p + 16)
-        if get(s, bin + 24) != before:
+            p = get(s, p + s.header)
+        if get(s, bin + s.bk) != before:
             self.broken(bin, f"bin {index} does not end where its bk says")
         return count
 
@@ -313,25 +304,25 @@ class HeapCheck:
         """A large bin that is not empty, its links known to be good: the order, and the ring of sizes."""
         s = self.s
         bin = bin_at(s, av, index)
-        first = get(s, bin + 16)
+        first = get(s, bin + s.header)
         head = first
-        p = get(s, first + 16)
+        p = get(s, first + s.header)
         while p != bin:
             size = chunk_size(s, p)
             if size > chunk_size(s, head):
                 self.broken(p, f"bin {index} is not sorted from large to small")
                 return False
             if size == chunk_size(s, head):
-                if get(s, p + 32):
+                if get(s, p + s.fd_nextsize):
                     self.broken(p, "on the ring of sizes, though not the first of its size")
                     return False
             else:
-                if get(s, head + 32) != p or get(s, p + 40) != head:
+                if get(s, head + s.fd_nextsize) != p or get(s, p + s.bk_nextsize) != head:
                     self.broken(p, "the ring of sizes is broken before it")
                     return False
                 head = p
-            p = get(s, p + 16)
-        if get(s, head + 32) != first or get(s, first + 40) != head:
+            p = get(s, p + s.header)
+        if get(s, head + s.fd_nextsize) != first or get(s, first + s.bk_nextsize) != head:
             self.broken(head, "the ring of sizes does not close")
             return False
         return True
@@ -341,40 +332,40 @@ class HeapCheck:
         s = self.s
         if s.no_fastbins:
             return
-        for index in range(NFASTBINS):
-            p = get(s, av + AV_FASTBINS + 8 * index)
+        for index in range(s.nfastbins):
+            p = get(s, av + s.av_fastbins + s.word * index)
             if p and not get32(s, av + AV_HAVE_FASTCHUNKS):
                 self.broken(av, "have_fastchunks is not set, though there are some")
             while p and self.problem is None:
                 if not self.take(p, False):
                     self.broken(p, f"fast bin {index} lists it, but it is no chunk in use, or listed twice")
                     return
-                if chunk_size(s, p) >> 4 != index + 2:
+                if fast_bin(s, av, chunk_size(s, p)) != av + s.av_fastbins + s.word * index:
                     self.broken(p, f"a chunk of {chunk_size(s, p)} bytes in fast bin {index}")
                     return
                 self.cached += 1
-                p = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
+                p = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + s.header)
 
     def check_tcache(self, cache: int) -> None:
         """One thread's cache: itself a chunk in use, in the heap or mapped, and its bins."""
         s = self.s
         if self.problem is not None:
             return
-        if not get(s, cache - 8) & IS_MMAPPED and not self.take(cache - HEADER, False):
+        if not get(s, cache - s.word) & IS_MMAPPED and not self.take(cache - s.header, False):
             self.broken(cache, "a thread's cache is no chunk in use")
         for index in range(s.tcache_all_bins):
-            e = get(s, cache + s.tcache_entries + 8 * index)
+            e = get(s, cache + s.tcache_entries + s.word * index)
             left = get16(s, cache + 2 * index)
             if s.tcache_counts_down:
                 left = s.tcache_count - left
             while e and self.problem is None:
                 if left == 0:
                     self.broken(e, f"bin {index} of the cache has more chunks than it counts")
-                elif not self.take(e - HEADER, False):
+                elif not self.mapped_in_cache(e) and not self.take(e - s.header, False):
                     self.broken(e, f"bin {index} of a cache lists it, but it is no chunk in use, or listed twice")
-                elif any_tcache_index(chunk_size(s, e - HEADER)) != index:
-                    self.broken(e, f"a chunk of {chunk_size(s, e - HEADER)} bytes in bin {index} of a cache")
-                elif get(s, e + 8) != (s.tcache_key if s.random_tcache_key else cache):
+                elif any_tcache_index(s, chunk_size(s, e - s.header)) != index:
+                    self.broken(e, f"a chunk of {chunk_size(s, e - s.header)} bytes in bin {index} of a cache")
+                elif get(s, e + s.word) != (s.tcache_key if s.random_tcache_key else cache):
                     self.broken(e, "a cached chunk without the key")
                 left -= 1
                 self.cached += 1
@@ -382,20 +373,25 @@ class HeapCheck:
             if left and self.problem is None:
                 self.broken(cache, f"bin {index} of the cache counts {left} chunks more than it has")
 
+    def mapped_in_cache(self, e: int) -> bool:
+        """Whether a cached block has a mapping of its own, which since 2.43 does not keep it out of the cache."""
+        s = self.s
+        return bool(s.mapped_like_heap and get(s, e - s.word) & IS_MMAPPED)
+
     def check_mapped(self, mapped: Iterable[int]) -> None:
         """The mapped chunks, given by their user pointers, against mp_'s numbers."""
         s = self.s
         count = total = 0
         for mem in mapped:
-            word = get(s, mem - 8)
+            word = get(s, mem - s.word)
             if not word & IS_MMAPPED:
                 continue
             count += 1
-            offset = get(s, mem - HEADER)
-            size = (word & ~SIZE_BITS) + offset + (HEADER if s.mapped_like_heap else 0)
+            offset = get(s, mem - s.header)
+            size = (word & ~SIZE_BITS) + offset + (s.header if s.mapped_like_heap else 0)
             total += size
-            if (size | (mem - HEADER - offset)) & (s.page_size - 1):
-                self.broken(mem - HEADER, f"a mapped chunk of {size} bytes that are not whole pages")
+            if (size | (mem - s.header - offset)) & (s.page_size - 1):
+                self.broken(mem - s.header, f"a mapped chunk of {size} bytes that are not whole pages")
         if (count, total) != (s.n_mmaps, s.mmapped_mem):
             self.broken(s.mp, f"{count} mapped chunks of {total} bytes, but {s.n_mmaps} of {s.mmapped_mem} are counted")
 
@@ -405,13 +401,13 @@ def fence_of(s: Malloc, start: int) -> int:
     p = start
     while not s.space.stop_signal:
         size = chunk_size(s, p)
-        if size == HEADER:
-            while chunk_size(s, p) == HEADER and not s.space.stop_signal:
-                p += HEADER
-                if chunk_size(s, p) == HEADER and get(s, p + 8) & PREV_INUSE:
-                    return int(p + HEADER)
+        if size == s.header:
+            while chunk_size(s, p) == s.header and not s.space.stop_signal:
+                p += s.header
+                if chunk_size(s, p) == s.header and get(s, p + s.word) & PREV_INUSE:
+                    return int(p + s.header)
             return 0
-        if size < MINSIZE:
+        if size < s.minsize:
             return 0
         p += size
     return 0

@@ -43,12 +43,8 @@ if not cython.compiled:
         ALIGN_MASK,
         ALIGNMENT,
         EINVAL,
-        HEADER,
         IS_MMAPPED,
-        MINSIZE,
         PREV_INUSE,
-        PTRDIFF_MAX,
-        WORD,
         get,
         put,
     )
@@ -131,15 +127,15 @@ class CheckedMalloc(Malloc):
 
     def usable(self, p: int) -> int:
         """Bytes of a chunk that a program may use."""
-        less = HEADER if get(self, p + 8) & IS_MMAPPED else 8
+        less = self.header if get(self, p + self.word) & IS_MMAPPED else self.word
         return chunk_size(self, p) - less
 
     def mark(self, mem: int, request: int) -> int:
         """Put the magic byte and the chain of lengths behind a block's bytes; the block (0 stays 0)."""
         if mem == 0:
             return 0
-        magic = magic_byte(mem - HEADER)
-        at = self.usable(mem - HEADER) - 1
+        magic = magic_byte(mem - self.header)
+        at = self.usable(mem - self.header) - 1
         while at > request:
             length = at - request
             if length > 255:
@@ -153,24 +149,24 @@ class CheckedMalloc(Malloc):
 
     def mark_of(self, mem: int) -> int:
         """Address of a block's magic byte; 0 when the chain does not lead to it."""
-        p = mem - HEADER
+        p = mem - self.header
         magic = magic_byte(p)
-        at = HEADER + self.usable(p) - 1
+        at = self.header + self.usable(p) - 1
         while not self.space.stop_signal:
             length = load_u8(self.space, p + at)
             if length == magic:
                 return p + at
-            if length == 0 or at < length + HEADER:
+            if length == 0 or at < length + self.header:
                 return 0
             at -= length
         return 0
 
     def checked_mark(self, mem: int) -> int:
         """mem2chunk_check: the magic byte of a block about to be freed, turned over; 0 when it is no good block."""
-        p = mem - HEADER
+        p = mem - self.header
         if mem & ALIGN_MASK:
             return 0
-        sane = self.mapped_chunk_is_sane(p) if get(self, p + 8) & IS_MMAPPED else self.heap_chunk_is_sane(p)
+        sane = self.mapped_chunk_is_sane(p) if get(self, p + self.word) & IS_MMAPPED else self.heap_chunk_is_sane(p)
         at = self.mark_of(mem) if sane and not self.space.stop_signal else 0
         if at:
             store_u8(self.space, at, load_u8(self.space, at) ^ 255)
@@ -183,20 +179,20 @@ class CheckedMalloc(Malloc):
         one_piece = contiguous(self, av)
         if one_piece and (p < self.sbrk_base or p + size >= self.sbrk_base + get(self, av + self.av_system_mem)):
             return False
-        if size < MINSIZE or size & ALIGN_MASK or not get(self, p + size + 8) & PREV_INUSE:
+        if size < self.minsize or size & ALIGN_MASK or not get(self, p + size + self.word) & PREV_INUSE:
             return False
-        if get(self, p + 8) & PREV_INUSE:
+        if get(self, p + self.word) & PREV_INUSE:
             return True
         below = get(self, p)
         if below & ALIGN_MASK or (one_piece and (below > p or p - below < self.sbrk_base)):
             return False
-        return chunk_size(self, (p - below) & WORD) == below
+        return chunk_size(self, (p - below) & self.word_mask) == below
 
     def mapped_chunk_is_sane(self, p: int) -> bool:
         """A chunk at a place where mapped ones are, whose mapping is whole pages."""
         mask = self.page_size - 1
-        offset = (p + HEADER) & mask
-        word = get(self, p + 8)
+        offset = (p + self.header) & mask
+        word = get(self, p + self.word)
         before = get(self, p)
         if offset < 0x2000 and offset & (offset - 1):
             return False
@@ -210,9 +206,9 @@ class CheckedMalloc(Malloc):
         top = get(self, av + self.av_top)
         if top == bin_at(self, av, 1):
             return True
-        word = get(self, top + 8)
+        word = get(self, top + self.word)
         size = chunk_size(self, top)
-        if word & IS_MMAPPED or size < MINSIZE or not word & PREV_INUSE:
+        if word & IS_MMAPPED or size < self.minsize or not word & PREV_INUSE:
             return False
         return not contiguous(self, av) or top + size == self.sbrk_base + get(self, av + self.av_system_mem)
 
@@ -226,9 +222,9 @@ class CheckedMalloc(Malloc):
     def replace_top(self) -> bool:
         """Up to 2.25: a new top from the break, in place of a damaged one; False when the break does not move."""
         brk = self.sbrk(0)
-        misaligned = brk & ALIGN_MASK
-        front = ALIGNMENT - misaligned if misaligned else 0
-        size = front + self.top_pad + MINSIZE
+        beyond = (brk + self.header) & ALIGN_MASK
+        front = ALIGNMENT - beyond if beyond else 0
+        size = front + self.top_pad + self.minsize
         size += self.page_size - ((brk + size) & (self.page_size - 1))
         new = self.sbrk(size)
         if new == 0:
@@ -236,7 +232,7 @@ class CheckedMalloc(Malloc):
         av = self.main_arena
         put(self, av + self.av_system_mem, new - self.sbrk_base + size)
         put(self, av + self.av_top, brk + front)
-        put(self, brk + front + 8, (size - front) | PREV_INUSE)
+        put(self, brk + front + self.word, (size - front) | PREV_INUSE)
         return True
 
     # the entries
@@ -246,7 +242,7 @@ class CheckedMalloc(Malloc):
         self.first_call()
         if not self.checking:
             return Malloc.malloc(self, request)
-        if request == WORD:
+        if request == self.word_mask:
             return self.fail()
         if not self.check_top():
             return 0
@@ -258,7 +254,7 @@ class CheckedMalloc(Malloc):
         self.first_call()
         if not self.checking and not self.preloaded:
             return Malloc.calloc(self, count, size)
-        if size and count > WORD // size:
+        if size and count > self.word_mask // size:
             return self.fail()
         mem = self.malloc(count * size)
         if mem:
@@ -273,10 +269,10 @@ class CheckedMalloc(Malloc):
         if mem == 0:
             return
         error = self.errno
-        p = mem - HEADER
+        p = mem - self.header
         if self.checked_mark(mem) == 0:
             self.complain("free(): invalid pointer", mem)
-        elif get(self, p + 8) & IS_MMAPPED:
+        elif get(self, p + self.word) & IS_MMAPPED:
             munmap_chunk(self, p)
         else:
             int_free(self, self.main_arena, p)
@@ -288,7 +284,7 @@ class CheckedMalloc(Malloc):
         self.first_call()
         if not self.checking:
             return Malloc.realloc(self, mem, request)
-        if request == WORD:
+        if request == self.word_mask:
             return self.fail()
         if mem == 0:
             return self.malloc(request)
@@ -305,11 +301,11 @@ class CheckedMalloc(Malloc):
 
     def resized(self, mem: int, request: int) -> int:
         """The block with room for `request` and its magic byte; 0: no memory."""
-        p = mem - HEADER
-        nb = request_size(request + 1)
+        p = mem - self.header
+        nb = request_size(self, request + 1)
         if nb == 0:
             return self.fail()
-        if get(self, p + 8) & IS_MMAPPED:
+        if get(self, p + self.word) & IS_MMAPPED:
             return self.resized_mapping(p, request, nb)
         if not self.check_top():
             return 0
@@ -320,14 +316,14 @@ class CheckedMalloc(Malloc):
         size = chunk_size(self, p)
         moved = mremap_chunk(self, p, nb)
         if moved:
-            return moved + HEADER
-        if size - 8 >= nb:
-            return p + HEADER
+            return moved + self.header
+        if size - self.word >= nb:
+            return p + self.header
         if self.dead or not self.check_top():
             return 0
         new = int_malloc(self, self.main_arena, request + 1)
         if new:
-            self.space.move(new, p + HEADER, size - HEADER)
+            self.space.move(new, p + self.header, size - self.header)
             munmap_chunk(self, p)
         return new
 
@@ -338,12 +334,12 @@ class CheckedMalloc(Malloc):
             return Malloc.memalign(self, alignment, request)
         if alignment <= ALIGNMENT:
             return self.malloc(request)
-        if alignment > PTRDIFF_MAX + 1:
+        if alignment > self.ptrdiff_max + 1:
             self.errno = EINVAL
             return 0
-        if request > WORD - alignment - MINSIZE:
+        if request > self.word_mask - alignment - self.minsize:
             return self.fail()
-        power = MINSIZE
+        power = self.minsize
         while power < alignment:
             power <<= 1
         if not self.check_top():
@@ -367,11 +363,11 @@ class CheckedMalloc(Malloc):
         Only checking shows it: the chunk is as large. 2.42 mended it (ba32fd7d04, "malloc: Cleanup _mid_memalign").
         """
         mask = self.page_size - 1
-        if request > WORD - mask:
+        if request > self.word_mask - mask:
             return self.fail()
         rounded = (request + mask) & ~mask
         if not self.classic:
-            rounded = (request + mask) & -mask & WORD
+            rounded = (request + mask) & -mask & self.word_mask
         return self.memalign(self.page_size, rounded)
 
     def malloc_usable_size(self, mem: int) -> int:

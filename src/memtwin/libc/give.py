@@ -11,7 +11,9 @@ if not cython.compiled:
         chunk_size,
         consolidate,
         contiguous,
+        fast_bin,
         have_fastchunks,
+        misaligned,
         put_small,
         put_unsorted,
         unlink_chunk,
@@ -19,17 +21,10 @@ if not cython.compiled:
     from memtwin.libc.heap import heap_trim
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_FASTBINS,
         AV_HAVE_FASTCHUNKS,
         FASTBIN_CONSOLIDATION_THRESHOLD,
-        HEADER,
         IS_MMAPPED,
-        MIN_LARGE_SIZE,
-        MINSIZE,
-        MMAP_THRESHOLD_MAX,
         PREV_INUSE,
-        PTRDIFF_MAX,
-        WORD,
         State,
         get,
         put,
@@ -46,45 +41,47 @@ def systrim(s: State, av: int, pad: int) -> bool:
     """
     top = get(s, av + s.av_top)
     top_size = chunk_size(s, top)
-    area = (top_size - MINSIZE - 1) & WORD
+    area = (top_size - s.minsize - 1) & s.word_mask
     if area <= pad:
         return False
     unit = s.thp_pagesize if s.thp_pagesize else s.page_size
-    extra = (area - pad) & ~(unit - 1) & WORD
+    extra = (area - pad) & ~(unit - 1) & s.word_mask
     if extra == 0:
         return False
     now = 0 if s.morecore_fails else s.sbrk(0)
     if now != top + top_size:
         return False
-    if area > PTRDIFF_MAX:
-        s.sbrk(((area ^ WORD) + pad + unit) & ~(unit - 1))
+    if area > s.ptrdiff_max:
+        s.sbrk(((area ^ s.word_mask) + pad + unit) & ~(unit - 1))
     else:
         s.sbrk(-cython.cast(cython.longlong, extra))
-    released = (now - s.sbrk(0)) & WORD
+    released = (now - s.sbrk(0)) & s.word_mask
     if released == 0:
         return False
-    put(s, av + s.av_system_mem, (get(s, av + s.av_system_mem) - released) & WORD)
-    put(s, top + 8, ((top_size - released) & WORD) | PREV_INUSE)
+    put(s, av + s.av_system_mem, (get(s, av + s.av_system_mem) - released) & s.word_mask)
+    put(s, top + s.word, ((top_size - released) & s.word_mask) | PREV_INUSE)
     return True
 
 
 def munmap_chunk(s: State, p: int) -> None:
     """Unmap a chunk that has a mapping of its own; prev_size says where in the mapping it begins."""
     offset = get(s, p)
-    size = (chunk_size(s, p) + offset + (HEADER if s.mapped_like_heap else 0)) & WORD
-    block = (p - offset) & WORD
-    within = (p + HEADER) & (s.page_size - 1)
+    if s.marks_huge_mappings:
+        offset &= s.word_mask - 1
+    size = (chunk_size(s, p) + offset + (s.header if s.mapped_like_heap else 0)) & s.word_mask
+    block = (p - offset) & s.word_mask
+    within = (p + s.header) & (s.page_size - 1)
     if (block | size) & (s.page_size - 1) or within & (within - 1):
         s.die("munmap_chunk(): invalid pointer")
         return
     s.count_mmap(-1, -cython.cast(cython.longlong, size))
-    s.space.sys_munmap(block, size)
+    s.told(s.space.sys_munmap(block, size))
 
 
 def free_mapped(s: State, p: int) -> None:
     """Free a chunk with a mapping of its own: the mmap threshold rises to its size, trimming to twice that."""
-    head = get(s, p + 8)
-    if not s.no_dyn_threshold and s.mmap_threshold < head <= MMAP_THRESHOLD_MAX:
+    head = get(s, p + s.word)
+    if not s.no_dyn_threshold and s.mmap_threshold < head <= s.mmap_threshold_max:
         s.mmap_threshold = chunk_size(s, p)
         s.trim_threshold = 2 * s.mmap_threshold
     munmap_chunk(s, p)
@@ -93,15 +90,15 @@ def free_mapped(s: State, p: int) -> None:
 def int_free(s: State, av: int, p: int) -> None:
     """Free a chunk of an arena: to the thread's cache, to a fast bin, or merged with its free neighbours."""
     size = chunk_size(s, p)
-    if p > ((-size) & WORD) or p & ALIGN_MASK:
+    if p > ((-size) & s.word_mask) or misaligned(s, p):
         s.die("free(): invalid pointer")
         return
-    if size < MINSIZE or size & ALIGN_MASK:
+    if size < s.minsize or size & ALIGN_MASK:
         s.die("free(): invalid size")
         return
-    index = tcache_index(size)
+    index = tcache_index(s, size)
     if s.tcache and index < s.tcache_bins:
-        if get(s, p + HEADER + 8) == s.tcache_key and tcache_holds(s, p + HEADER, index):
+        if get(s, p + s.header + s.word) == s.tcache_key and tcache_holds(s, p + s.header, index):
             return
         if tcache_has_room(s, index):
             tcache_put(s, p, index)
@@ -113,7 +110,7 @@ def free_to_arena(s: State, av: int, p: int, size: int) -> None:
     """Free a chunk past the thread's cache (_int_free_chunk)."""
     if size <= s.max_fast:
         free_to_fastbin(s, av, p, size)
-    elif get(s, p + 8) & IS_MMAPPED:
+    elif get(s, p + s.word) & IS_MMAPPED:
         free_mapped(s, p)
     else:
         free_and_merge(s, av, p, size)
@@ -131,27 +128,27 @@ def free_rest(s: State, av: int, p: int) -> None:
 
 def free_to_fastbin(s: State, av: int, p: int, size: int) -> None:
     """Put a small chunk, still marked in use, at the head of its fast bin."""
-    above = get(s, p + size + 8)
-    if above <= HEADER or chunk_size(s, p + size) >= get(s, av + s.av_system_mem):
+    above = get(s, p + size + s.word)
+    if above <= s.header or chunk_size(s, p + size) >= get(s, av + s.av_system_mem):
         s.die("free(): invalid next size (fast)")
         return
     perturb_free(s, p, size)
     put32(s, av + AV_HAVE_FASTCHUNKS, 1)
-    fb = av + AV_FASTBINS + 8 * ((size >> 4) - 2)
+    fb = fast_bin(s, av, size)
     old = get(s, fb)
     if old == p:
         s.die("double free or corruption (fasttop)")
         return
-    put(s, p + 16, (((p + 16) >> 12) & s.link_mask) ^ old)
+    put(s, p + s.header, (((p + s.header) >> 12) & s.link_mask) ^ old)
     put(s, fb, p)
-    if s.holds_lock and old and chunk_size(s, old) >> 4 != size >> 4:
+    if s.holds_lock and old and fast_bin(s, av, chunk_size(s, old)) != fb:
         s.die("invalid fastbin entry (free)")
 
 
 def perturb_free(s: State, p: int, size: int) -> None:
     """M_PERTURB: freed bytes become its value."""
     if s.perturb:
-        s.space.clear(p + HEADER, s.perturb, size - HEADER)
+        s.space.clear(p + s.header, s.perturb, size - s.header)
 
 
 def freeable(s: State, av: int, p: int, above: int) -> bool:
@@ -161,9 +158,9 @@ def freeable(s: State, av: int, p: int, above: int) -> bool:
         s.die("double free or corruption (top)")
     elif contiguous(s, av) and above >= top + chunk_size(s, top):
         s.die("double free or corruption (out)")
-    elif not get(s, above + 8) & PREV_INUSE:
+    elif not get(s, above + s.word) & PREV_INUSE:
         s.die("double free or corruption (!prev)")
-    elif get(s, above + 8) <= HEADER or chunk_size(s, above) >= get(s, av + s.av_system_mem):
+    elif get(s, above + s.word) <= s.header or chunk_size(s, above) >= get(s, av + s.av_system_mem):
         s.die("free(): invalid next size (normal)")
     return not s.dead
 
@@ -175,7 +172,7 @@ def free_and_merge(s: State, av: int, p: int, size: int) -> None:
         return
     above_size = chunk_size(s, above)
     perturb_free(s, p, size)
-    if not get(s, p + 8) & PREV_INUSE:
+    if not get(s, p + s.word) & PREV_INUSE:
         below = get(s, p)
         size += below
         p -= below
@@ -197,22 +194,22 @@ def create_free_chunk(s: State, av: int, p: int, size: int, above: int, above_si
     """
     if above == get(s, av + s.av_top):
         size += above_size
-        put(s, p + 8, size | PREV_INUSE)
+        put(s, p + s.word, size | PREV_INUSE)
         put(s, av + s.av_top, p)
         return size
-    if get(s, above + above_size + 8) & PREV_INUSE:
-        put(s, above + 8, get(s, above + 8) & ~PREV_INUSE)
+    if get(s, above + above_size + s.word) & PREV_INUSE:
+        put(s, above + s.word, get(s, above + s.word) & ~PREV_INUSE)
     else:
         unlink_chunk(s, av, above)
         size += above_size
     if s.dead:
         return 0
-    if s.frees_to_smallbin and size < MIN_LARGE_SIZE:
+    if s.frees_to_smallbin and size < s.min_large:
         if not put_small(s, av, p, size):
             return 0
     elif not put_unsorted(s, av, p, size, "free(): corrupted unsorted chunks"):
         return 0
-    put(s, p + 8, size | PREV_INUSE)
+    put(s, p + s.word, size | PREV_INUSE)
     put(s, p + size, size)
     return size
 

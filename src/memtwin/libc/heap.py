@@ -2,6 +2,8 @@
 # cython: infer_types=True
 """The heaps of thread arenas: reservations of 64 MiB, aligned to that size, of which the used part is made writable.
 
+With words of four bytes they are of 1 MiB; with the tunable hugetlb=2, up to 2.41, of four huge pages.
+
 The alignment finds the heap of any chunk by masking its address, and the arena by the heap's first word.
 """
 
@@ -13,99 +15,142 @@ if not cython.compiled:
     from memtwin.libc.bins import chunk_size, unlink_chunk
     from memtwin.libc.state import (
         ALIGN_MASK,
-        HEAP_MPROTECT_SIZE,
-        HEAP_PAGESIZE,
-        HEAP_PREV,
-        HEAP_SIZE,
         MADV_DONTNEED,
+        MADV_HUGEPAGE,
         MAP_NORESERVE,
         MAP_PRIVATE_ANONYMOUS,
-        MINSIZE,
         PREV_INUSE,
         PROT_NONE,
         PROT_READ_WRITE,
+        THP_MADVISE,
         State,
         get,
         put,
     )
 
 
+def advise_huge(s: State, start: int, size: int) -> None:
+    """Ask for huge pages for a range of at least one, where the tunable hugetlb is 1 (madvise_thp).
+
+    Since 2.43 only where the machine gives them for the asking; before, thp_pagesize is not set elsewhere.
+    """
+    if s.thp_pagesize == 0 or size < s.thp_pagesize or (s.thp_always and s.thp_mode != THP_MADVISE):
+        return
+    inside = start & (s.page_size - 1)
+    if inside and s.advises_upwards:
+        start += s.page_size - inside
+        size -= s.page_size - inside
+    elif inside:
+        start -= inside
+        size += inside
+    s.told(s.space.sys_madvise(start, size, MADV_HUGEPAGE))
+
+
 def new_heap(s: State, size: int, top_pad: int) -> int:
-    """A new heap with at least `size` bytes usable; its address, or 0."""
-    if size + top_pad < 32 * 1024:
-        size = 32 * 1024
-    elif size + top_pad <= s.heap_max:
-        size += top_pad
+    """A new heap with at least `size` bytes usable, of huge pages if asked for and there; its address, or 0."""
+    unit = s.hp_pagesize
+    if unit == 0 and s.thp_heaps:
+        unit = s.thp_pagesize
+    if unit and (unit <= s.heap_max or not s.fixed_heap_max):
+        heap = make_heap(s, size, top_pad, unit, s.hp_flags)
+        if heap:
+            return heap
+    return make_heap(s, size, top_pad, s.page_size, MAP_NORESERVE if s.heaps_noreserve else 0)
+
+
+def make_heap(s: State, size: int, top_pad: int, unit: int, flags: int) -> int:
+    """`new_heap` of pages of `unit` bytes, mapped with these flags more (alloc_new_heap)."""
+    least = 32 * 1024
+    if s.hp_pagesize and s.hp_pagesize <= s.heap_max:
+        least = s.hp_pagesize
+    padded = (size + top_pad) & s.word_mask
+    if padded < least:
+        size = least
+    elif padded <= s.heap_max:
+        size = padded
     elif size > s.heap_max:
         return 0
     else:
         size = s.heap_max
-    size = (size + s.page_size - 1) & ~(s.page_size - 1)
-    heap = reserve_heap(s)
+    size = (size + unit - 1) & ~(unit - 1)
+    heap = reserve_heap(s, flags)
     if heap == 0:
         return 0
-    if s.space.sys_mprotect(heap, size, PROT_READ_WRITE):
-        s.space.sys_munmap(heap, s.heap_max)
+    if s.told(s.space.sys_mprotect(heap, size, PROT_READ_WRITE)):
+        s.told(s.space.sys_munmap(heap, s.heap_max))
         return 0
-    put(s, heap + HEAP_SIZE, size)
-    put(s, heap + HEAP_MPROTECT_SIZE, size)
+    advise_huge(s, heap, size)
+    put(s, heap + s.heap_size, size)
+    put(s, heap + s.heap_mprotect_size, size)
     if s.heap_pagesize:
-        put(s, heap + HEAP_PAGESIZE, s.page_size)
+        put(s, heap + 4 * s.word, unit)
     return heap
 
 
-def reserve_heap(s: State) -> int:
-    """Reserve an aligned heap_max bytes: beside the last one if that is free, else out of twice as much; 0: no room."""
-    flags = MAP_PRIVATE_ANONYMOUS | (MAP_NORESERVE if s.heaps_noreserve else 0)
+def heap_unit(s: State, heap: int) -> int:
+    """Bytes of a heap's pages."""
+    return get(s, heap + 4 * s.word) if s.heap_pagesize else s.page_size
+
+
+def reserve_heap(s: State, extra: int) -> int:
+    """Reserve an aligned heap_max bytes: beside the last one if that is free, else out of twice as much; 0: no room.
+
+    extra: flags of the mapping.
+    """
+    flags = MAP_PRIVATE_ANONYMOUS | extra
     size = s.heap_max
     if s.aligned_heap_area:
         wanted = s.aligned_heap_area
         s.aligned_heap_area = 0
-        found = s.space.sys_mmap(wanted, size, PROT_NONE, flags, None, 0)
+        found = s.told(s.space.sys_mmap(wanted, size, PROT_NONE, flags, None, 0))
         if found > 0 and found & (size - 1) == 0:
             return found
         if found > 0:
-            s.space.sys_munmap(found, size)
-    found = s.space.sys_mmap(0, size << 1, PROT_NONE, flags, None, 0)
+            s.told(s.space.sys_munmap(found, size))
+    found = s.told(s.space.sys_mmap(0, size << 1, PROT_NONE, flags, None, 0))
     if found > 0:
         start = (found + size - 1) & ~(size - 1)
         before = start - found
         if before:
-            s.space.sys_munmap(found, before)
+            s.told(s.space.sys_munmap(found, before))
         else:
             s.aligned_heap_area = start + size
-        s.space.sys_munmap(start + size, size - before)
+        s.told(s.space.sys_munmap(start + size, size - before))
         return start
-    found = s.space.sys_mmap(0, size, PROT_NONE, flags, None, 0)
+    found = s.told(s.space.sys_mmap(0, size, PROT_NONE, flags, None, 0))
     if found > 0 and found & (size - 1) == 0:
         return found
     if found > 0:
-        s.space.sys_munmap(found, size)
+        s.told(s.space.sys_munmap(found, size))
     return 0
 
 
 def grow_heap(s: State, heap: int, more: int) -> bool:
     """Make `more` bytes more usable; False when the heap is full or the kernel refuses."""
-    more = (more + s.page_size - 1) & ~(s.page_size - 1)
-    size = get(s, heap + HEAP_SIZE) + more
+    unit = heap_unit(s, heap)
+    more = (more + unit - 1) & ~(unit - 1)
+    before = get(s, heap + s.heap_size)
+    size = before + more
     if size > s.heap_max or more > s.heap_max:
         return False
-    writable = get(s, heap + HEAP_MPROTECT_SIZE)
+    writable = get(s, heap + s.heap_mprotect_size)
     if size > writable:
-        if s.space.sys_mprotect(heap + writable, size - writable, PROT_READ_WRITE):
+        if s.told(s.space.sys_mprotect(heap + writable, size - writable, PROT_READ_WRITE)):
             return False
-        put(s, heap + HEAP_MPROTECT_SIZE, size)
-    put(s, heap + HEAP_SIZE, size)
+        put(s, heap + s.heap_mprotect_size, size)
+    if s.advises_once and before < s.thp_pagesize:
+        advise_huge(s, heap, size)
+    put(s, heap + s.heap_size, size)
     return True
 
 
 def shrink_heap(s: State, heap: int, less: int) -> bool:
     """Give the last `less` bytes back to the kernel; they stay writable."""
-    size = get(s, heap + HEAP_SIZE)
+    size = get(s, heap + s.heap_size)
     if size < less + s.heap_info:
         return False
-    s.space.sys_madvise(heap + size - less, less, MADV_DONTNEED)
-    put(s, heap + HEAP_SIZE, size - less)
+    s.told(s.space.sys_madvise(heap + size - less, less, MADV_DONTNEED))
+    put(s, heap + s.heap_size, size - less)
     return True
 
 
@@ -115,13 +160,13 @@ def heap_trim(s: State, heap: int, pad: int) -> bool:
     heap = drop_heaps(s, heap, pad)
     top = get(s, av + s.av_top)
     top_size = chunk_size(s, top)
-    if s.dead or top_size < s.trim_threshold or top_size - MINSIZE - 1 <= pad:
+    if s.dead or top_size < s.trim_threshold or top_size - s.minsize - 1 <= pad:
         return False
-    extra = (top_size - MINSIZE - 1 - pad) & ~(s.page_size - 1)
+    extra = (top_size - s.minsize - 1 - pad) & ~(heap_unit(s, heap) - 1)
     if extra == 0 or not shrink_heap(s, heap, extra):
         return False
     put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - extra)
-    put(s, top + 8, (top_size - extra) | PREV_INUSE)
+    put(s, top + s.word, (top_size - extra) | PREV_INUSE)
     return True
 
 
@@ -132,24 +177,24 @@ def drop_heaps(s: State, heap: int, pad: int) -> int:
     """
     av = get(s, heap)
     while get(s, av + s.av_top) == heap + s.heap_info and not s.space.stop_signal:
-        before = get(s, heap + HEAP_PREV)
-        fence = before + get(s, before + HEAP_SIZE) - (MINSIZE - 16)
+        before = get(s, heap + s.heap_prev)
+        fence = before + get(s, before + s.heap_size) - (s.minsize - s.header)
         misalign = fence & ALIGN_MASK
         fence -= misalign
         p = fence - get(s, fence)
-        size = chunk_size(s, p) + (MINSIZE - 16) + misalign
-        if not get(s, p + 8) & PREV_INUSE:
+        size = chunk_size(s, p) + (s.minsize - s.header) + misalign
+        if not get(s, p + s.word) & PREV_INUSE:
             size += get(s, p)
-        if size + (s.heap_max - get(s, before + HEAP_SIZE)) < pad + MINSIZE + s.page_size:
+        if size + (s.heap_max - get(s, before + s.heap_size)) < (pad + s.minsize + heap_unit(s, heap)) & s.word_mask:
             break
-        put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - get(s, heap + HEAP_SIZE))
+        put(s, av + s.av_system_mem, get(s, av + s.av_system_mem) - get(s, heap + s.heap_size))
         if heap + s.heap_max == s.aligned_heap_area:
             s.aligned_heap_area = 0
-        s.space.sys_munmap(heap, s.heap_max)
+        s.told(s.space.sys_munmap(heap, s.heap_max))
         heap = before
-        if not get(s, p + 8) & PREV_INUSE:
+        if not get(s, p + s.word) & PREV_INUSE:
             p -= get(s, p)
             unlink_chunk(s, av, p)
         put(s, av + s.av_top, p)
-        put(s, p + 8, size | PREV_INUSE)
+        put(s, p + s.word, size | PREV_INUSE)
     return heap

@@ -14,7 +14,7 @@ from memtwin.libc.thread cimport Thread, Threads
 from memtwin.libc.tcache cimport any_tcache_index, tcache_get, tcache_index
 
 cdef class Malloc(State):
-    cdef readonly object release
+    cdef readonly object release, data_model
     cdef readonly Threads threads
     cdef bint hooked
     cdef readonly int64_t tid
@@ -24,6 +24,7 @@ cdef class Malloc(State):
     cdef uint64_t realloc_mapped(self, uint64_t mem, uint64_t request, uint64_t nb) noexcept
     cdef bint stays(self, uint64_t mem, uint64_t request) noexcept
     cdef void set_tcache_max(self, uint64_t value) noexcept
+    cdef void set_hugetlb(self, uint64_t value) noexcept
     cdef bint trim_arena(self, uint64_t av, uint64_t pad) noexcept
     cdef bint discard_pages(self, uint64_t p) noexcept
     cpdef uint64_t malloc(self, uint64_t request) noexcept

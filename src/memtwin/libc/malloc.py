@@ -12,7 +12,6 @@ from collections.abc import Mapping
 
 import cython
 
-from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc import stats
 from memtwin.libc.release import DEFAULT, find_release
@@ -22,7 +21,7 @@ from memtwin.libc.tunables import apply_tunables
 
 if not cython.compiled:
     from memtwin.libc.arena import arena_of, arenas_after_fork, release_arena
-    from memtwin.libc.bins import bin_at, bin_index, chunk_size, consolidate, init_arena, request_size
+    from memtwin.libc.bins import bin_at, bin_index, chunk_size, consolidate, init_arena, misaligned, request_size
     from memtwin.libc.give import free_rest, munmap_chunk, systrim
     from memtwin.libc.more import mremap_chunk
     from memtwin.libc.serve import (
@@ -38,16 +37,18 @@ if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        CHUNK_STRUCT,
         EINVAL,
         ENOMEM,
-        HEADER,
         IS_MMAPPED,
         MADV_DONTNEED,
+        MAP_HUGE_SHIFT,
+        MAP_HUGETLB,
         NBINS,
         PREV_INUSE,
-        PTRDIFF_MAX,
-        WORD,
+        SIZE_BITS,
+        THP_ALWAYS,
+        THP_MADVISE,
+        THP_NEVER,
         get,
         get16,
         put,
@@ -55,7 +56,8 @@ if not cython.compiled:
     from memtwin.libc.take import int_realloc
     from memtwin.libc.tcache import any_tcache_index, tcache_get, tcache_index
 
-LIBC_DATA = 0x7FFFF7FAB000  # where a process without a recorded C library gets a page or two for main_arena and mp_
+# Where a process without a recorded C library gets a page or two for main_arena and mp_.
+LIBC_DATA, LIBC_DATA_32 = 0x7FFFF7FAB000, 0xF7F9D000
 MAIN_ARENA_OFFSET, MP_OFFSET = 0xC60, 0x340
 
 
@@ -79,12 +81,12 @@ class Malloc(State):
         mp: int = 0,
         inherited: bool = False,
     ) -> None:
-        found = find_release(release)
-        if data_model != "LP64":
-            raise UserError(f"data model {data_model!r} is not modelled: LP64 is")
+        found = find_release(release, data_model)
+        self.data_model = data_model
         if main_arena == 0:
-            space.restore_vma(LIBC_DATA, LIBC_DATA + 2 * space.page_size, 3, label="[libc data]")
-            main_arena, mp = LIBC_DATA + MAIN_ARENA_OFFSET, LIBC_DATA + MP_OFFSET
+            data = LIBC_DATA if data_model == "LP64" else LIBC_DATA_32
+            space.restore_vma(data, data + 2 * space.page_size, 3, label="[libc data]")
+            main_arena, mp = data + MAIN_ARENA_OFFSET, data + MP_OFFSET
         State.__init__(self, space, main_arena, mp, cpus, found)
         self.release = release
         self.threads = Threads()
@@ -118,27 +120,27 @@ class Malloc(State):
         if not self.started:
             self.start()
         self.hooked = False
-        nb = request_size(request)
+        nb = request_size(self, request)
         if nb == 0:
             return self.fail()
         if self.tcache == 0:
             init_tcache(self)
-        index = tcache_index(nb)
+        index = tcache_index(self, nb)
         if index < self.tcache_bins and self.tcache and get16(self, self.tcache + 2 * index):
             return tcache_get(self, index)
         return from_arena(self, request)
 
     def free(self, mem: int) -> None:
-        """free(3); errno stays (before 2.33, what the kernel refused may set it)."""
+        """free(3); errno stays (before 2.33, what the kernel refused may set it; since 2.42 see free_by_size)."""
         if mem:
             error = self.errno
-            free_chunk(self, mem - HEADER)
-            if self.free_keeps_errno:
+            free_chunk(self, mem - self.header)
+            if self.free_keeps_errno and not self.tcache_large_bins:
                 self.errno = error
 
     def calloc(self, count: int, size: int) -> int:
         """calloc(3): clears what may have been used before, and only that."""
-        if size and count > (WORD if self.late_size_check else PTRDIFF_MAX) // size:
+        if size and count > (self.word_mask if self.late_size_check else self.ptrdiff_max) // size:
             return self.fail()
         request = count * size
         if not self.started:
@@ -152,7 +154,7 @@ class Malloc(State):
             init_tcache(self)
         if not self.calloc_from_tcache:
             return calloc_from_arena(self, request)
-        nb = request_size(request)
+        nb = request_size(self, request)
         return calloc_cached(self, request, nb) if nb else calloc_from_arena(self, request)
 
     def realloc(self, mem: int, request: int) -> int:
@@ -167,15 +169,15 @@ class Malloc(State):
             return 0
         if self.stays(mem, request):
             return mem
-        p = mem - HEADER
-        head = get(self, p + 8)
-        old_size = head & ~7
+        p = mem - self.header
+        head = get(self, p + self.word)
+        old_size = head & ~SIZE_BITS
         if not head & IS_MMAPPED and self.tcache == 0 and not self.tcache_large_bins:
             init_tcache(self)
-        if p > ((-old_size) & WORD) or p & ALIGN_MASK:
+        if p > ((-old_size) & self.word_mask) or misaligned(self, p):
             self.die("realloc(): invalid pointer")
             return 0
-        nb = request_size(request)
+        nb = request_size(self, request)
         if nb == 0:
             return self.fail()
         if head & IS_MMAPPED:
@@ -185,8 +187,8 @@ class Malloc(State):
         if new == 0 and not self.single and not self.dead:
             new = self.malloc(request)
             if new:
-                self.space.move(new, mem, old_size - 8)
-                self.bytes_copied += old_size - 8
+                self.space.move(new, mem, old_size - self.word)
+                self.bytes_copied += old_size - self.word
                 free_rest(self, av, p)
         return new
 
@@ -201,28 +203,28 @@ class Malloc(State):
             return usable - request <= self.trim_threshold
         if usable - request < 16:
             return True
-        mapped = get(self, mem - 8) & IS_MMAPPED != 0 and not self.mapped_like_heap
+        mapped = get(self, mem - self.word) & IS_MMAPPED != 0 and not self.mapped_like_heap
         return mapped and usable - request <= self.page_size
 
     def realloc_mapped(self, mem: int, request: int, nb: int) -> int:
         """realloc of a chunk with a mapping of its own: the kernel moves it, or it is copied."""
-        p = mem - HEADER
+        p = mem - self.header
         old_size = chunk_size(self, p)
         moved = mremap_chunk(self, p, nb)
         if moved:
-            return moved + HEADER
-        if self.dead or (request <= old_size - 8 if self.mapped_like_heap else old_size - 8 >= nb):
+            return moved + self.header
+        if self.dead or (request <= old_size - self.word if self.mapped_like_heap else old_size - self.word >= nb):
             return 0 if self.dead else mem
         new = self.malloc(request)
         if new:
-            self.space.move(new, mem, old_size - HEADER)
-            self.bytes_copied += old_size - HEADER
+            self.space.move(new, mem, old_size - self.header)
+            self.bytes_copied += old_size - self.header
             munmap_chunk(self, p)
         return new
 
     def reallocarray(self, mem: int, count: int, size: int) -> int:
         """reallocarray(3): realloc with the product, or ENOMEM when that overflows."""
-        if size and count > WORD // size:
+        if size and count > self.word_mask // size:
             return self.fail()
         return self.realloc(mem, count * size)
 
@@ -232,7 +234,7 @@ class Malloc(State):
             self.start()
         if alignment <= ALIGNMENT:
             return self.malloc(request)
-        if alignment > PTRDIFF_MAX + 1:
+        if alignment > self.ptrdiff_max + 1:
             self.errno = EINVAL
             return 0
         power = 2 * ALIGNMENT
@@ -248,13 +250,12 @@ class Malloc(State):
         return self.memalign(alignment, request)
 
     def posix_memalign(self, alignment: int, request: int) -> int:
-        """posix_memalign(3)'s block, or 0; its return value, EINVAL or ENOMEM, is in `errno` then."""
-        if alignment == 0 or alignment & 7 or alignment & (alignment - 1):
+        """posix_memalign(3)'s block, or 0; its return value, 0, EINVAL or ENOMEM, is in `errno`."""
+        if alignment == 0 or alignment & (self.word - 1) or alignment & (alignment - 1):
             self.errno = EINVAL
             return 0
         mem = self.memalign(alignment, request)
-        if mem == 0:
-            self.errno = ENOMEM
+        self.errno = 0 if mem else ENOMEM
         return mem
 
     def valloc(self, request: int) -> int:
@@ -265,7 +266,7 @@ class Malloc(State):
 
     def pvalloc(self, request: int) -> int:
         """pvalloc(3): page-aligned, whole pages."""
-        if request > WORD - (self.page_size - 1):
+        if request > self.word_mask - (self.page_size - 1):
             return self.fail()
         if not self.started:
             self.start()
@@ -275,11 +276,11 @@ class Malloc(State):
         """malloc_usable_size(3), bytes; 0 for a chunk that is not in use."""
         if mem == 0:
             return 0
-        p = mem - HEADER
+        p = mem - self.header
         size = chunk_size(self, p)
-        if get(self, p + 8) & IS_MMAPPED:
-            return size - 8 if self.mapped_like_heap else size - HEADER
-        return size - 8 if get(self, p + size + 8) & PREV_INUSE else 0
+        if get(self, p + self.word) & IS_MMAPPED:
+            return size - self.word if self.mapped_like_heap else size - self.header
+        return size - self.word if get(self, p + size + self.word) & PREV_INUSE else 0
 
     # what it says about itself
 
@@ -323,16 +324,16 @@ class Malloc(State):
         """`malloc_trim` of one arena (mtrim)."""
         consolidate(self, av)
         result = False
-        page_bin = bin_index(self.page_size)
+        page_bin = bin_index(self, self.page_size)
         for index in range(1, NBINS):
             if index != 1 and index < page_bin:
                 continue
             bin = bin_at(self, av, index)
-            p = get(self, bin + 24)
+            p = get(self, bin + self.bk)
             while p != bin and not self.dead and not self.space.stop_signal:
                 if self.discard_pages(p):
                     result = True
-                p = get(self, p + 24)
+                p = get(self, p + self.bk)
         if av == self.main_arena and systrim(self, av, pad):
             result = True
         return result
@@ -340,13 +341,13 @@ class Malloc(State):
     def discard_pages(self, p: int) -> bool:
         """Give back the whole pages inside a free chunk; False when there is none."""
         size = chunk_size(self, p)
-        if size <= self.page_size - 1 + CHUNK_STRUCT:
+        if size <= self.page_size - 1 + self.chunk_struct:
             return False
-        start = (p + CHUNK_STRUCT + self.page_size - 1) & ~(self.page_size - 1)
+        start = (p + self.chunk_struct + self.page_size - 1) & ~(self.page_size - 1)
         size = (p + size - start) & ~(self.page_size - 1)
         if size == 0:
             return False
-        self.space.sys_madvise(start, size, MADV_DONTNEED)
+        self.told(self.space.sys_madvise(start, size, MADV_DONTNEED))
         return True
 
     def mallopt(self, parameter: int, value: int) -> int:
@@ -358,12 +359,12 @@ class Malloc(State):
 
     def set_parameter(self, parameter: int, value: int) -> int:
         """One of mallopt's parameters, by its number; 0 when glibc refuses the value."""
-        unsigned = value & WORD
+        unsigned = value & self.word_mask
         if parameter == 1:
-            if not self.no_fastbins and not 0 <= value <= 160:
+            if not self.no_fastbins and not 0 <= value <= self.largest_max_fast:
                 return 0
             if not self.no_fastbins:
-                self.max_fast = (value + 8) & ~ALIGN_MASK if value else 16
+                self.max_fast = (value + self.word) & ~ALIGN_MASK if value else self.header
         elif parameter == -1:
             self.trim_threshold = unsigned
             self.no_dyn_threshold = True
@@ -394,22 +395,48 @@ class Malloc(State):
         if parameter is not None:
             self.set_parameter(parameter, value)
         elif name == "tcache_max":
-            self.set_tcache_max(value & WORD)
+            self.set_tcache_max(value & self.word_mask)
         elif name == "tcache_count" and 0 <= value <= 65535:
             self.tcache_count = value
         elif name == "tcache_unsorted_limit":
             self.tcache_unsorted_limit = value
+        elif name == "hugetlb":
+            self.set_hugetlb(value & self.word_mask)
+
+    def set_hugetlb(self, value: int) -> None:
+        """The tunable hugetlb: 1 asks for transparent huge pages, 2 maps huge ones, more is their size in bytes."""
+        space = self.space
+        if value == 0 and self.thp_always:
+            self.thp_mode = THP_NEVER
+        elif value == 1:
+            self.thp_mode = (THP_NEVER, THP_MADVISE, THP_ALWAYS)[space.thp]
+            if self.thp_mode == THP_MADVISE or (self.thp_mode == THP_ALWAYS and self.thp_always):
+                self.thp_pagesize = space.huge_size
+        elif value >= 2:
+            self.hp_pagesize = space.huge_size if value == 2 else value if value in space.profile.huge_sizes else 0
+            shift = self.hp_pagesize.bit_length() - 1
+            self.hp_flags = MAP_HUGETLB | shift << MAP_HUGE_SHIFT if self.hp_pagesize else 0
+
+    def begin_huge(self, threshold_is_set: bool) -> None:
+        """After the tunables: with huge pages to map, the main arena has no break, and an mmap threshold of its own."""
+        if self.hp_pagesize == 0 or (self.fixed_heap_max and self.hp_pagesize > self.heap_max):
+            return
+        self.morecore_fails = True
+        if not self.fixed_heap_max:
+            self.heap_max = 4 * self.hp_pagesize
+        if self.mmap_threshold_of_huge and not threshold_is_set:
+            self.set_parameter(-3, self.hp_pagesize)
 
     def set_tcache_max(self, value: int) -> None:
         """The tunable tcache_max: the largest request that is cached; refused when there is no bin for it."""
-        nb = request_size(value)
+        nb = request_size(self, value)
         if not self.tcache_large_bins:
-            if value <= 1032:
+            if value <= 1008 + self.minsize - self.word:
                 self.tcache_max_bytes = value
-                self.tcache_bins = tcache_index(nb) + 1
-        elif nb and any_tcache_index(nb) < self.tcache_all_bins:
+                self.tcache_bins = tcache_index(self, nb) + 1
+        elif nb and any_tcache_index(self, nb) < self.tcache_all_bins:
             if nb <= (1040 if self.tcache_small_size_fixed else 1032):
-                self.tcache_bins = tcache_index(nb) + 1
+                self.tcache_bins = tcache_index(self, nb) + 1
             self.tcache_max_bytes = nb + 1 if self.tcache_small_size_fixed else nb
 
     def program_sbrk(self, increment: int) -> int:
@@ -453,7 +480,7 @@ class Malloc(State):
 
         The child's first `switch_thread` tells under which tid.
         """
-        child = Malloc(space, self.release, None, "LP64", self.cpus, self.main_arena, self.mp, inherited=True)
+        child = Malloc(space, self.release, None, self.data_model, self.cpus, self.main_arena, self.mp, inherited=True)
         child.adopt(self)
         if child.started:
             arenas_after_fork(child)
@@ -475,6 +502,7 @@ class Malloc(State):
         self.tcache_bins, self.tcache_count = other.tcache_bins, other.tcache_count
         self.tcache_unsorted_limit, self.tcache_max_bytes = other.tcache_unsorted_limit, other.tcache_max_bytes
         self.thp_pagesize, self.hp_pagesize, self.hp_flags = other.thp_pagesize, other.hp_pagesize, other.hp_flags
+        self.thp_mode = other.thp_mode
         self.n_mmaps_max, self.perturb, self.no_dyn_threshold = (
             other.n_mmaps_max, other.perturb, other.no_dyn_threshold,
         )  # fmt: skip

@@ -9,14 +9,12 @@ from __future__ import annotations
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.release import find_release
 
-THP_NOT_SUPPORTED = 3  # enum malloc_thp_mode_t: nobody has asked for huge pages
-
 
 def mp_bytes(malloc: Malloc) -> bytes:
     """struct malloc_par as it is now, in the release's layout."""
     room = bytearray()
-    for name, size in find_release(malloc.release).mp_fields:
-        value = THP_NOT_SUPPORTED if name == "thp_mode" else int(getattr(malloc, name)) if name else 0
+    for name, size in find_release(malloc.release, malloc.data_model).mp_fields:
+        value = int(getattr(malloc, name)) if name else 0
         room += (value & ((1 << 8 * size) - 1)).to_bytes(size, "little")
     return bytes(room)
 

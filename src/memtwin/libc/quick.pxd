@@ -2,11 +2,15 @@
 # What quick.py says, inlined where it is called.
 from libc.stdint cimport uint16_t, uint64_t
 from memtwin.hostmem cimport load8, load16, load64, store16, store64
-from memtwin.libc.bins cimport request_size
 from memtwin.libc.malloc cimport Malloc
-from memtwin.libc.state cimport ALIGN_MASK, HEADER, IS_MMAPPED, SIZE_BITS, TCACHE_SMALL_BINS, State
-from memtwin.libc.tcache cimport tcache_index
+from memtwin.libc.state cimport ALIGN_MASK, IS_MMAPPED, SIZE_BITS, TCACHE_SMALL_BINS, State
 from memtwin.memory cimport WRITE
+
+cdef enum:
+    HEADER = 16
+
+cdef inline uint64_t index_of(uint64_t size) noexcept:
+    return (size - HEADER - 1) >> 4
 
 cdef inline uint64_t direct(State s, uint64_t address) noexcept:
     cdef uint64_t at = address & s.mask
@@ -19,11 +23,11 @@ cdef inline uint64_t quick_bins(Malloc s) noexcept:
         return 0
     if not s.tcache_large_bins:
         return s.tcache_bins
-    bins = tcache_index(s.tcache_max_bytes)
+    bins = index_of(s.tcache_max_bytes)
     return bins if bins < TCACHE_SMALL_BINS else TCACHE_SMALL_BINS
 
 cdef inline uint64_t quick_malloc(State s, uint64_t request, uint64_t bins, uint64_t first) noexcept:
-    cdef uint64_t index = tcache_index(request_size(request))
+    cdef uint64_t index = (request - 9) >> 4 if request > 24 else 0
     cdef uint64_t cache, count, entry, e, block
     if index >= bins:
         return 0
@@ -49,7 +53,7 @@ cdef inline uint64_t quick_free(State s, uint64_t mem, uint64_t bins) noexcept:
         return 0
     head = load64(block - 8)
     size = head & ~<uint64_t>SIZE_BITS
-    index = tcache_index(size)
+    index = index_of(size)
     if index >= bins or size & ALIGN_MASK or head & IS_MMAPPED or mem - HEADER > -size:
         return 0
     first = load64(block)

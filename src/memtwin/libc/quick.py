@@ -4,8 +4,9 @@
 every word that they need in reach of a plain load or store.
 
 `quick_malloc` and `quick_free` do all that malloc or free would, or nothing at all and return 0: then the call has to
-be made in the ordinary way. They know no more rules than tcache.py. What fails a check, has another size, or is not in
-memory is left to the ordinary way. A block's first word, which is the program's, they set and get besides.
+be made in the ordinary way. They know no more rules than tcache.py. What fails a check, has another size, is not in
+memory, or has words of four bytes is left to the ordinary way. A block's first word, which is the program's, they set
+and get besides.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ import cython
 
 if not cython.compiled:
     from memtwin.hostmem import load8, load16, load64, store16, store64
-    from memtwin.libc.bins import request_size
     from memtwin.libc.malloc import Malloc
-    from memtwin.libc.state import ALIGN_MASK, HEADER, IS_MMAPPED, SIZE_BITS, TCACHE_SMALL_BINS, WORD, State
-    from memtwin.libc.tcache import tcache_index
+    from memtwin.libc.state import ALIGN_MASK, IS_MMAPPED, SIZE_BITS, TCACHE_SMALL_BINS, State
     from memtwin.memory import WRITE
 
+    HEADER = 16
+
     # Compiled, these are inlined where they are called: their text for that is in the .pxd.
+
+    def index_of(size: int) -> int:
+        """tcache_index for words of eight bytes; negative for what is no chunk's size."""
+        return (size - HEADER - 1) >> 4
 
     def direct(s: State, address: int) -> int:
         """Host address of a byte that may be loaded and stored there; 0 when the process has to be asked."""
@@ -37,12 +42,12 @@ if not cython.compiled:
             return 0
         if not s.tcache_large_bins:
             return s.tcache_bins
-        return min(tcache_index(s.tcache_max_bytes), TCACHE_SMALL_BINS)
+        return min(index_of(s.tcache_max_bytes), TCACHE_SMALL_BINS)
 
     def quick_malloc(s: State, request: int, bins: int, first: int) -> int:
         """malloc(3) out of one of `quick_bins`; the new block's first word becomes `first`. 0: not done."""
-        index = tcache_index(request_size(request))
-        if not 0 <= index < bins:
+        index = (request - 9) >> 4 if request > 24 else 0
+        if index >= bins:
             return 0
         cache = direct(s, s.tcache)
         count = cache + 2 * index
@@ -66,8 +71,8 @@ if not cython.compiled:
             return 0
         head = load64(block - 8)
         size = head & ~SIZE_BITS
-        index = tcache_index(size)
-        if not 0 <= index < bins or size & ALIGN_MASK or head & IS_MMAPPED or mem - HEADER > (-size) & WORD:
+        index = index_of(size)
+        if not 0 <= index < bins or size & ALIGN_MASK or head & IS_MMAPPED or mem - HEADER > (-size) & s.word_mask:
             return 0
         first = load64(block)
         cache = direct(s, s.tcache)

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from memtwin.errors import UserError
 
 BASE = "2.31"
+NEAREST = "nearest"  # a word of the command line for the release that is closest to the one at hand
 RELEASES = tuple(f"2.{minor}" for minor in range(31, 44))
 DEFAULT = RELEASES[-1]  # of a process of which nothing says that it has another
 VERIFIED = ("2.31", "2.36", "2.41", "2.43")
+WORDS = {"LP64": 8, "ILP32": 4}  # bytes of a word in each data model (x86-64; i386)
+ILP32_RELEASES = ("2.36",)  # those whose layout with words of four bytes is known
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,12 @@ ROWS = (
     Row("transposed_fallback", "2.35", "0849eed45d", "malloc: Move MORECORE fallback mmap to sysmalloc_mmap_fallback",
         "where the break is blocked, page size and smallest mapping are taken for each other", until="2.38"),
     Row("arena_limit_by_affinity", "2.35", "11a02b035b", "misc: Add __get_nprocs_sched",
-        "the limit of arenas counts the processors that the process may use, not those that are there", until="2.39"),
+        "the limit of arenas counts the processors that the process may use, not those that are there; 472894d2cf took "
+        "it back in 2.39 and on the stable branches, so that Debian's 2.36 has it no more", until="2.36"),
     Row("heaps_noreserve", BASE, "85860ad6ea", "malloc: Do not use MAP_NORESERVE to allocate heap segments",
         "heaps are reserved with MAP_NORESERVE", until="2.37"),
+    Row("mmap_threshold_of_huge", "2.39", "bc6d79f4ae", "malloc: Improve MAP_HUGETLB with glibc.malloc.hugetlb=2",
+        "with hugetlb=2 the mmap threshold is a huge page, unless it is set"),
     Row("realloc_keeps_what_fits", "2.37", "f4f2ca1509", "realloc: Return unchanged if request is within usable size",
         "realloc to less, unless by more than the trim threshold, changes nothing", until="2.38"),
     Row("realloc_keeps_rounding", "2.38", "2fb12bbd09", "realloc: Limit chunk reuse to only growing requests",
@@ -113,6 +119,12 @@ ROWS = (
         "an alignment over PTRDIFF_MAX fails instead of overflowing"),
     Row("plain_fallback", "2.43", "849a274531", "malloc: Cleanup macros, asserts and sysmalloc_mmap_fallback",
         "where the break is blocked, what is mapped does not depend on the old top"),
+    Row("advises_once", "2.43", "fa5d1b5419", "malloc: Do not call madvise if oldsize >= THP size",
+        "with hugetlb=1 what mremap or a heap's growth makes larger is advised only if it was less than a huge page"),
+    Row("advises_upwards", "2.43", "26e6e4d51e", "malloc: Do not make out-of-bounds madvise call on non-aligned heap",
+        "with hugetlb=1 advice for a heap that begins inside a page begins at the next page, not at that one"),
+    Row("marks_huge_mappings", "2.43", "921e251e8f", "malloc: Support hugepages in mremap_chunk",
+        "a chunk in a mapping of huge pages has a mark, so that realloc resizes it in huge pages"),
     Row("brk_asked", "2.43", "94ebcfc4f2", "malloc: Remove use of __curbrk",
         "growth in huge pages asks for the break, not for what it was"),
     Row("thp_heaps", "2.43", "05a14648e9", "malloc: Support THP in arenas",
@@ -133,29 +145,38 @@ def number(release: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Release:
-    """A release as the allocator needs it. LP64."""
+    """A release as the allocator needs it. word: bytes of a pointer and of size_t (INTERNAL_SIZE_T)."""
 
     name: str
+    word: int = 8
 
     def has(self, row: str) -> bool:
         """Whether the release behaves as the row of that name says. KeyError: no such row."""
         return _BY_NAME[row].holds(self.name)
+
+    def processors(self, allowed: int, online: int) -> int:
+        """How many processors count for the limit of arenas: those a process may use, or all that are online."""
+        return allowed if self.has("arena_limit_by_affinity") else online
 
     # struct malloc_state: mutex, flags; then have_fastchunks and ten fast bins, where there are any; then these
 
     @property
     def av_top(self) -> int:
         """Offset of malloc_state.top; last_remainder, bins, binmap and the rest follow in every release."""
+        if self.word == 4:
+            return 56  # have_fastchunks at 8, eleven fast bins from 12 on
         return 8 if self.has("no_fastbins") else 96
 
     @property
     def state_size(self) -> int:
         """sizeof (struct malloc_state)."""
-        return self.av_top + 2104
+        return self.av_top + 261 * self.word + 16
 
     @property
     def heap_info(self) -> int:
         """sizeof (heap_info), at the start of each heap."""
+        if self.word == 4:
+            return 24
         return 48 if self.has("heap_pagesize") else 32
 
     @property
@@ -171,23 +192,25 @@ class Release:
     @property
     def tcache_max_bytes(self) -> int:
         """mp_.tcache_max_bytes by default: a request size up to 2.41, a chunk size since."""
+        if self.word == 4:
+            return 1020
         return 1041 if self.has("tcache_small_size_fixed") else 1032
 
     @property
     def mp_fields(self) -> tuple[tuple[str, int], ...]:
         """struct malloc_par: the allocator's fields in their order, with their bytes."""
-        fields = [("trim_threshold", 8), ("top_pad", 8), ("mmap_threshold", 8), ("arena_test", 8), ("arena_max", 8)]
+        word = self.word
+        fields = [(name, word) for name in ("trim_threshold", "top_pad", "mmap_threshold", "arena_test", "arena_max")]
         if self.has("thp_always"):
             fields += [("thp_mode", 4), ("", 4)]
         if self.has("hugetlb"):
-            fields += [("thp_pagesize", 8), ("hp_pagesize", 8), ("hp_flags", 4)]
+            fields += [("thp_pagesize", word), ("hp_pagesize", word), ("hp_flags", 4)]
         fields += [("n_mmaps", 4), ("n_mmaps_max", 4), ("max_n_mmaps", 4), ("no_dyn_threshold", 4)]
-        if sum(size for _, size in fields) % 8:
+        if sum(size for _, size in fields) % word:
             fields += [("", 4)]
-        return (
-            *fields, ("mmapped_mem", 8), ("max_mmapped_mem", 8), ("sbrk_base", 8), ("tcache_bins", 8),
-            ("tcache_max_bytes", 8), ("tcache_count", 8), ("tcache_unsorted_limit", 8),
-        )  # fmt: skip
+        last = ("mmapped_mem", "max_mmapped_mem", "sbrk_base", "tcache_bins", "tcache_max_bytes", "tcache_count",
+                "tcache_unsorted_limit")  # fmt: skip
+        return (*fields, *((name, word) for name in last))
 
     @property
     def mp_size(self) -> int:
@@ -198,17 +221,24 @@ class Release:
 _BY_NAME = {row.name: row for row in ROWS}
 
 
-def find_release(name: str) -> Release:
-    """The release called `name`. UserError lists those that are known, and names the nearest."""
+def find_release(name: str, data_model: str = "LP64") -> Release:
+    """The release called `name`. UserError lists those that are known, and names the nearest.
+
+    data_model: "LP64" or "ILP32"; the latter is known of ILP32_RELEASES alone.
+    """
     if name not in RELEASES:
         raise UserError(
             f"glibc {name!r} is not modelled: known releases are {', '.join(RELEASES)}"
-            + (f" (the nearest is {nearest_release(name)})" if _parts(name) else "")
+            + (f" (the nearest is {nearest_release(name)}: nearest takes it)" if _parts(name) else "")
         )
-    return Release(name)
+    if data_model not in WORDS:
+        raise UserError(f"data model {data_model!r} is not modelled: {' and '.join(WORDS)} are")
+    if data_model == "ILP32" and name not in ILP32_RELEASES:
+        raise UserError(f"glibc {name} is not modelled for ILP32: known releases are {', '.join(ILP32_RELEASES)}")
+    return Release(name, WORDS[data_model])
 
 
-def nearest_release(name: str) -> str:
+def nearest_release(name: str, among: tuple[str, ...] = RELEASES) -> str:
     """The known release that is closest to `name`, which may be one of them; of two that are, the older one.
 
     UserError: `name` is no release at all.
@@ -217,8 +247,16 @@ def nearest_release(name: str) -> str:
     if not parts:
         raise UserError(f"{name!r} is no glibc release: write it like 2.36")
     if parts[0] != 2:
-        return RELEASES[0] if parts[0] < 2 else RELEASES[-1]
-    return min(RELEASES, key=lambda known: (abs(number(known)[1] - parts[1]), number(known)))
+        return among[0] if parts[0] < 2 else among[-1]
+    return min(among, key=lambda known: (abs(number(known)[1] - parts[1]), number(known)))
+
+
+def taken_for(name: str) -> str:
+    """The release that is taken where the nearest to `name` is asked for, as one line. UserError: no release at all."""
+    taken = nearest_release(name)
+    if taken == name:
+        return f"glibc {name} is modelled: it is taken as it is"
+    return f"glibc {name} is not modelled: the nearest release is taken, {taken}"
 
 
 def _parts(name: str) -> tuple[int, ...]:

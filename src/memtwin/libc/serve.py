@@ -14,16 +14,12 @@ import cython
 if not cython.compiled:
     from memtwin.libc.aligned import int_memalign
     from memtwin.libc.arena import arena_get, arena_get_retry, arena_of
-    from memtwin.libc.bins import chunk_size, request_size
+    from memtwin.libc.bins import chunk_size, misaligned, request_size
     from memtwin.libc.give import free_mapped, free_to_arena, int_free
     from memtwin.libc.state import (
         ALIGN_MASK,
-        HEADER,
-        HEAP_MPROTECT_SIZE,
         IS_MMAPPED,
-        MINSIZE,
         TCACHE_SMALL_BINS,
-        WORD,
         State,
         get,
         get16,
@@ -79,7 +75,7 @@ def init_tcache(s: State) -> None:
 
 def malloc_by_size(s: State, request: int) -> int:
     """malloc(3) since 2.42."""
-    nb = request_size(request)
+    nb = request_size(s, request)
     if nb == 0 and not s.late_size_check:
         return s.fail()
     if nb and nb < s.tcache_max_bytes:
@@ -94,17 +90,17 @@ def malloc_by_size(s: State, request: int) -> int:
 
 def cached_by_size(s: State, nb: int) -> int:
     """A cached chunk for `nb`, or 0."""
-    index = tcache_index(nb)
+    index = tcache_index(s, nb)
     if index >= TCACHE_SMALL_BINS:
-        return tcache_get_large(s, any_tcache_index(nb), nb)
-    return tcache_get(s, index) if get(s, s.tcache + s.tcache_entries + 8 * index) else 0
+        return tcache_get_large(s, any_tcache_index(s, nb), nb)
+    return tcache_get(s, index) if get(s, s.tcache + s.tcache_entries + s.word * index) else 0
 
 
 def free_chunk(s: State, p: int) -> None:
     """free(3) of a chunk."""
     if s.tcache_large_bins:
         free_by_size(s, p)
-    elif get(s, p + 8) & IS_MMAPPED:
+    elif get(s, p + s.word) & IS_MMAPPED:
         free_mapped(s, p)
     else:
         if s.tcache == 0:
@@ -113,15 +109,18 @@ def free_chunk(s: State, p: int) -> None:
 
 
 def free_by_size(s: State, p: int) -> None:
-    """free(3) since 2.42."""
+    """free(3) since 2.42. errno stays, but for what making a cache may set."""
     size = chunk_size(s, p)
-    if p & ALIGN_MASK:
+    if misaligned(s, p):
         s.die("free(): invalid pointer")
         return
     if size < s.tcache_max_bytes:
-        if (s.tcache or s.tcache_dummy) and get(s, p + HEADER + 8) == s.tcache_key:
-            free_after_search(s, p)
-            return
+        if (s.tcache or s.tcache_dummy) and get(s, p + s.header + s.word) == s.tcache_key:
+            if s.double_free_retries:
+                free_after_search(s, p)
+                return
+            if s.tcache and tcache_holds(s, p + s.header, any_tcache_index(s, size)):
+                return
         if s.tcache:
             if cache_by_size(s, p, size):
                 return
@@ -132,17 +131,19 @@ def free_by_size(s: State, p: int) -> None:
                 new_tcache(s, mem)
             free_by_size(s, p)
             return
-    if size < MINSIZE or p > WORD - (size - MINSIZE):
+    if size < s.minsize or p > s.word_mask - (size - s.minsize):
         s.die("free(): invalid size")
         return
+    error = s.errno
     free_to_arena(s, arena_of(s, p), p, size)
+    s.errno = error
 
 
 def cache_by_size(s: State, p: int, size: int) -> bool:
     """Put a chunk into the thread's cache, if its bin has a place."""
-    if size < MINSIZE:
+    if size < s.minsize:
         return False
-    index = any_tcache_index(size)
+    index = any_tcache_index(s, size)
     if index < TCACHE_SMALL_BINS:
         if not tcache_has_place(s, index):
             return False
@@ -150,7 +151,7 @@ def cache_by_size(s: State, p: int, size: int) -> bool:
         return True
     if not tcache_has_place(s, index):
         return False
-    if not s.mapped_like_heap and get(s, p + 8) & IS_MMAPPED:
+    if not s.mapped_like_heap and get(s, p + s.word) & IS_MMAPPED:
         return False
     tcache_put_large(s, p, index)
     return True
@@ -159,9 +160,9 @@ def cache_by_size(s: State, p: int, size: int) -> bool:
 def free_after_search(s: State, p: int) -> None:
     """The block looks cached: if it is in no bin (it may be another thread's), forget that and free it again."""
     for index in range(s.tcache_all_bins if s.tcache else 0):
-        if tcache_holds(s, p + HEADER, index):
+        if tcache_holds(s, p + s.header, index):
             return
-    put(s, p + HEADER + 8, 0)
+    put(s, p + s.header + s.word, 0)
     free_by_size(s, p)
 
 
@@ -172,7 +173,7 @@ def calloc_cached(s: State, request: int, nb: int) -> int:
     """calloc(3) for a chunk of `nb`, since 2.41: from the cache, if it has one, all of it cleared."""
     mem = 0
     if not s.tcache_large_bins:
-        index = tcache_index(nb)
+        index = tcache_index(s, nb)
         if s.tcache and index < s.tcache_bins and get16(s, s.tcache + 2 * index):
             mem = tcache_get(s, index)
     elif nb < s.tcache_max_bytes:
@@ -184,7 +185,7 @@ def calloc_cached(s: State, request: int, nb: int) -> int:
         return 0
     if mem == 0:
         return calloc_from_arena(s, request)
-    s.space.clear(mem, 0, chunk_size(s, mem - HEADER) - 8)
+    s.space.clear(mem, 0, chunk_size(s, mem - s.header) - s.word)
     return mem
 
 
@@ -201,7 +202,7 @@ def calloc_from_arena(s: State, request: int) -> int:
         top_size = chunk_size(s, top)
         if av != s.main_arena:
             heap = top & ~(s.heap_max - 1)
-            written = heap + get(s, heap + HEAP_MPROTECT_SIZE) - top
+            written = heap + get(s, heap + s.heap_mprotect_size) - top
             if top_size < written:
                 top_size = written
     mem = int_malloc(s, av, request)
@@ -214,15 +215,15 @@ def calloc_from_arena(s: State, request: int) -> int:
 
 def clear_new(s: State, mem: int, request: int, top: int, top_size: int) -> None:
     """The bytes of a calloc become zero; those of a mapping, or beyond what the top ever was, are zero already."""
-    p = mem - HEADER
-    if get(s, p + 8) & IS_MMAPPED:
+    p = mem - s.header
+    if get(s, p + s.word) & IS_MMAPPED:
         if s.perturb:
             s.space.clear(mem, 0, request)
         return
     size = chunk_size(s, p)
     if s.perturb == 0 and p == top and size > top_size:
         size = top_size
-    s.space.clear(mem, 0, size - 8)
+    s.space.clear(mem, 0, size - s.word)
 
 
 # the memalign family
@@ -231,7 +232,7 @@ def clear_new(s: State, mem: int, request: int, top: int, top_size: int) -> None
 def aligned_block(s: State, alignment: int, request: int) -> int:
     """A block at a multiple of `alignment`, a power of two from 32, from the thread's cache, its arena or another."""
     if s.memalign_from_tcache:
-        nb = request_size(request)
+        nb = request_size(s, request)
         if nb == 0 and not s.late_size_check:
             return s.fail()
         mem = aligned_cached(s, alignment, nb) if nb else 0
@@ -239,7 +240,7 @@ def aligned_block(s: State, alignment: int, request: int) -> int:
             return mem
     if s.single:
         return int_memalign(s, s.main_arena, alignment, request)
-    av = arena_get(s, (request + alignment + MINSIZE) & WORD)
+    av = arena_get(s, (request + alignment + s.minsize) & s.word_mask)
     mem = int_memalign(s, av, alignment, request)
     if mem == 0 and av and not s.dead:
         mem = int_memalign(s, arena_get_retry(s, av, request), alignment, request)
@@ -248,7 +249,7 @@ def aligned_block(s: State, alignment: int, request: int) -> int:
 
 def aligned_cached(s: State, alignment: int, nb: int) -> int:
     """An aligned chunk of `nb` out of the thread's cache, or 0."""
-    index = any_tcache_index(nb)
+    index = any_tcache_index(s, nb)
     if not s.tcache_large_bins:
         if s.tcache == 0 or index >= s.tcache_bins:
             return 0
@@ -272,7 +273,7 @@ def flush_tcache(s: State) -> None:
     if cache == 0:
         return
     for index in range(s.tcache_all_bins):
-        entry = cache + s.tcache_entries + 8 * index
+        entry = cache + s.tcache_entries + s.word * index
         e = get(s, entry)
         while e and not s.dead and not s.space.stop_signal:
             if e & ALIGN_MASK and s.link_mask:
@@ -280,10 +281,10 @@ def flush_tcache(s: State) -> None:
                 return
             put(s, entry, ((e >> 12) & s.link_mask) ^ get(s, e))
             if s.shutdown_to_arena:
-                put(s, e + 8, 0)
-            flush_one(s, e - HEADER)
+                put(s, e + s.word, 0)
+            flush_one(s, e - s.header)
             e = get(s, entry)
-    flush_one(s, cache - HEADER)
+    flush_one(s, cache - s.header)
 
 
 def flush_one(s: State, p: int) -> None:

@@ -4,8 +4,9 @@
 
 The heap's own state lies in the simulated memory at glibc's offsets: chunks, bins and tops, tcaches, heap_info. What
 follows is true of glibc 2.36 on 64-bit machines (struct malloc_chunk, malloc_state, tcache_perthread_struct,
-heap_info of malloc/malloc.c and malloc/arena.c); where another release differs, the offset is a field that release.py
-sets (av_top to av_size, tcache_entries, heap_info). Fields named as a row of release.py say how the release behaves.
+heap_info of malloc/malloc.c and malloc/arena.c); where another release or data model differs, the offset is a field
+that release.py sets (av_top to av_size, tcache_entries, heap_info). Fields named as a row of release.py say how the
+release behaves.
 
     chunk                                 malloc_state ("arena", av)            tcache of a thread
      0  prev_size  of the chunk below,       4  flags        u32                   0  counts[64]   u16
@@ -19,12 +20,22 @@ sets (av_top to av_size, tcache_entries, heap_info). Fields named as a row of re
                                           2184  system_mem, max_system_mem          24  mprotect_size
                                                                                     32  pagesize
 
+A chunk's fields are found by the width of a word: size at p + word, fd at p + header (two words), bk, fd_nextsize and
+bk_nextsize behind it. With words of four bytes (ILP32) all of a chunk is half as large, but its user data are aligned
+to 16 all the same, so that chunks begin 8 bytes before a multiple of 16, the first one of a heap or mapping too:
+
+    chunk, ILP32:  0 prev_size   4 size   8 fd, user data   12 bk   16 fd_nextsize   20 bk_nextsize      MINSIZE 16
+
 A bin is addressed as if it were a chunk whose fd and bk are the bin's two words. The parameters (mp_) and what is
 static in malloc.c are fields here; `mp` is where mp_ lies, for those who want to see it in memory
 (parameters.write_mp).
 
 Failure: nothing raises. `errno` is C's. A failed integrity check sets `abort` to glibc's own message and `dead`;
 everything returns 0 from then on. An access that the kernel refuses leaves the address space's stop fields set.
+
+Speed: with words of eight bytes `get` and `put` go to the window by a byte test and one access. With words of four
+they look at a byte that is never set instead (`mask` is 0), so that every access takes the slower way, which knows the
+width.
 """
 
 from __future__ import annotations
@@ -34,21 +45,22 @@ import cython
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.assertions import top_assertion
 from memtwin.libc.release import Release
+from memtwin.memory import address_of
 
 if not cython.compiled:
     from memtwin.hostmem import load8, load16, load32, load64, store16, store32, store64
     from memtwin.memory import READ, WRITE, load_u16, load_u32, load_u64, store_u16, store_u32, store_u64
 
     PREV_INUSE, IS_MMAPPED, NON_MAIN_ARENA, SIZE_BITS = 1, 2, 4, 7
-    ALIGNMENT, ALIGN_MASK, HEADER, MINSIZE, MIN_LARGE_SIZE, CHUNK_STRUCT = 16, 15, 16, 32, 1024, 48
-    AV_FLAGS, AV_HAVE_FASTCHUNKS, AV_FASTBINS = 4, 8, 16
-    NFASTBINS, NBINS, BINMAPSIZE, NONCONTIGUOUS = 10, 128, 4, 2
+    ALIGNMENT, ALIGN_MASK = 16, 15
+    AV_FLAGS, AV_HAVE_FASTCHUNKS = 4, 8
+    NBINS, BINMAPSIZE, NONCONTIGUOUS = 128, 4, 2
     TCACHE_SMALL_BINS = 64
-    HEAP_AR_PTR, HEAP_PREV, HEAP_SIZE, HEAP_MPROTECT_SIZE, HEAP_PAGESIZE = 0, 8, 16, 24, 32
-    WORD, PTRDIFF_MAX = 2**64 - 1, 2**63 - 1
     PROT_NONE, PROT_READ_WRITE, MAP_PRIVATE_ANONYMOUS, MAP_PRIVATE_ANONYMOUS_FIXED = 0, 3, 34, 50
-    MAP_NORESERVE, MADV_DONTNEED, MREMAP_MAYMOVE = 16384, 4, 1
-    MMAP_THRESHOLD_MAX, FASTBIN_CONSOLIDATION_THRESHOLD, MMAP_AS_MORECORE_SIZE = 33554432, 65536, 1048576
+    MAP_NORESERVE, MADV_DONTNEED, MADV_HUGEPAGE, MREMAP_MAYMOVE = 16384, 4, 14, 1
+    MAP_HUGETLB, MAP_HUGE_SHIFT = 0x40000, 26
+    THP_ALWAYS, THP_MADVISE, THP_NEVER, THP_NOT_SUPPORTED = range(4)  # enum malloc_thp_mode_t
+    FASTBIN_CONSOLIDATION_THRESHOLD, MMAP_AS_MORECORE_SIZE = 65536, 1048576
     ENOMEM, EINVAL = 12, 22
 
     def get(s: State, address: int) -> int:
@@ -56,7 +68,7 @@ if not cython.compiled:
         at = address & s.mask
         if load8(s.permissions + (at >> s.page_shift)) & READ:
             return load64(s.window + at)
-        return load_u64(s.space, address)
+        return get_slowly(s, address)
 
     def put(s: State, address: int, value: int) -> None:
         """Store a word."""
@@ -64,14 +76,14 @@ if not cython.compiled:
         if load8(s.permissions + (at >> s.page_shift)) & WRITE:
             store64(s.window + at, value)
         else:
-            store_u64(s.space, address, value)
+            put_slowly(s, address, value)
 
     def get16(s: State, address: int) -> int:
         """The 16-bit word at an address of the process."""
         at = address & s.mask
         if load8(s.permissions + (at >> s.page_shift)) & READ:
             return load16(s.window + at)
-        return load_u16(s.space, address)
+        return load_u16(s.space, address & s.word_mask)
 
     def put16(s: State, address: int, value: int) -> None:
         """Store a 16-bit word."""
@@ -79,14 +91,14 @@ if not cython.compiled:
         if load8(s.permissions + (at >> s.page_shift)) & WRITE:
             store16(s.window + at, value)
         else:
-            store_u16(s.space, address, value)
+            store_u16(s.space, address & s.word_mask, value)
 
     def get32(s: State, address: int) -> int:
         """The 32-bit word at an address of the process."""
         at = address & s.mask
         if load8(s.permissions + (at >> s.page_shift)) & READ:
             return load32(s.window + at)
-        return load_u32(s.space, address)
+        return load_u32(s.space, address & s.word_mask)
 
     def put32(s: State, address: int, value: int) -> None:
         """Store a 32-bit word."""
@@ -94,7 +106,25 @@ if not cython.compiled:
         if load8(s.permissions + (at >> s.page_shift)) & WRITE:
             store32(s.window + at, value)
         else:
-            store_u32(s.space, address, value)
+            store_u32(s.space, address & s.word_mask, value)
+
+
+_NEVER = bytearray(8)  # stands for the permission bytes where none may say yes
+
+
+def get_slowly(s: State, address: int) -> int:
+    """`get` of a page without the permission bit, or of a word of four bytes."""
+    if s.word == 8:
+        return load_u64(s.space, address)
+    return load_u32(s.space, address & s.word_mask)
+
+
+def put_slowly(s: State, address: int, value: int) -> None:
+    """`put` likewise."""
+    if s.word == 8:
+        store_u64(s.space, address, value)
+    else:
+        store_u32(s.space, address & s.word_mask, value & s.word_mask)
 
 
 class State:
@@ -109,6 +139,7 @@ class State:
         self.space = space
         self.window, self.permissions, self.mask = self.space.window, self.space.permissions, self.space.mask
         self.page_shift, self.page_size = self.space.page_shift, self.space.page_size
+        self._set_width(release)
         self.main_arena, self.mp = main_arena, mp
         self.cpus = cpus
         self.dead = False
@@ -118,13 +149,14 @@ class State:
         self.single = True
         self.tcache = self.thread_arena = 0
         self.no_tcache = False  # the thread is to do without a cache: it ends, or could not have one
-        self.tcache_key = 0x6D656D7477696E21  # glibc draws it at random; replays may set the recorded one
+        self.tcache_key = 0x6D656D7477696E21 & self.word_mask  # glibc draws it at random; replays set the recorded one
         self.curbrk = 0
+        self.mapped_instead = 0  # where map_instead has mapped last
         self.morecore_fails = False
         self._set_layout(release)
         self._set_behaviour(release)
         self._set_parameters(release)
-        self.heap_max = 64 << 20
+        self.heap_max = 2 * self.mmap_threshold_max
         self.narenas = 1
         self.narenas_limit = self.free_list = self.next_to_use = self.aligned_heap_area = 0
         self.bytes_copied = self.unsorted_count = 0
@@ -133,27 +165,46 @@ class State:
         self.top_assertion = top_assertion(release.name)
         self.holds_lock = False
 
+    def _set_width(self, release: Release) -> None:
+        """What follows from the bytes of a word (INTERNAL_SIZE_T): a chunk's fields, the limits, the bins' numbers."""
+        word = release.word
+        self.word, self.header, self.bk = word, 2 * word, 3 * word
+        self.fd_nextsize, self.bk_nextsize = 4 * word, 5 * word
+        self.minsize, self.chunk_struct = 4 * word, 6 * word
+        self.word_mask, self.ptrdiff_max = (1 << 8 * word) - 1, (1 << 8 * word - 1) - 1
+        self.small_correction = 0 if word == 8 else 1
+        self.min_large = 1024 - 16 * self.small_correction
+        self.fast_shift, self.nfastbins, self.largest_max_fast = (4, 10, 160) if word == 8 else (3, 11, 80)
+        self.arenas_per_cpu = 8 if word == 8 else 2
+        self.mmap_threshold_max = (32 << 20) if word == 8 else 512 << 10
+        if word != 8:
+            self.permissions, self.mask = address_of(_NEVER), 0
+
     def _set_layout(self, release: Release) -> None:
         """Where a release has the fields of an arena and of a thread's cache, and how large heap_info is."""
+        word = self.word
+        self.av_fastbins = 16 if word == 8 else 12
         self.av_top = release.av_top
-        self.av_last_remainder = self.av_top + 8
-        self.av_bins = self.av_top + 16
-        self.av_binmap = self.av_top + 2048
-        self.av_next = self.av_top + 2064
-        self.av_next_free = self.av_top + 2072
-        self.av_attached = self.av_top + 2080
-        self.av_system_mem = self.av_top + 2088
-        self.av_max_system_mem = self.av_top + 2096
+        self.av_last_remainder = self.av_top + word
+        self.av_bins = self.av_last_remainder + word
+        self.bins_base = self.av_bins - 4 * word
+        self.av_binmap = self.av_bins + 2 * word * (NBINS - 1)
+        self.av_next = self.av_binmap + 4 * BINMAPSIZE
+        self.av_next_free = self.av_next + word
+        self.av_attached = self.av_next_free + word
+        self.av_system_mem = self.av_attached + word
+        self.av_max_system_mem = self.av_system_mem + word
         self.av_size = release.state_size
         self.heap_info = release.heap_info
+        self.heap_prev, self.heap_size, self.heap_mprotect_size = word, 2 * word, 3 * word
         self.tcache_all_bins = release.tcache_all_bins
         self.tcache_entries = 2 * self.tcache_all_bins
-        self.tcache_bytes = 10 * self.tcache_all_bins
+        self.tcache_bytes = (2 + word) * self.tcache_all_bins
 
     def _set_behaviour(self, release: Release) -> None:
         """One field for each row of release.py that is asked while the allocator runs."""
         has = release.has
-        self.link_mask = WORD if has("safe_linking") else 0
+        self.link_mask = self.word_mask if has("safe_linking") else 0
         self.tcache_one = 0xFFFF if has("tcache_counts_down") else 1
         self.hooks, self.free_keeps_errno = has("hooks"), has("free_keeps_errno")
         self.tcache_walk_ends, self.random_tcache_key = has("tcache_walk_ends"), has("random_tcache_key")
@@ -177,15 +228,18 @@ class State:
         self.plain_fallback, self.brk_asked = has("plain_fallback"), has("brk_asked")
         self.thp_heaps, self.shutdown_to_arena = has("thp_heaps"), has("shutdown_to_arena")
         self.thp_always, self.late_size_check = has("thp_always"), has("late_size_check")
+        self.mmap_threshold_of_huge, self.advises_once = has("mmap_threshold_of_huge"), has("advises_once")
+        self.advises_upwards, self.marks_huge_mappings = has("advises_upwards"), has("marks_huge_mappings")
 
     def _set_parameters(self, release: Release) -> None:
         """mp_ and its companions as a release has them at start."""
         self.mmap_threshold = self.trim_threshold = self.top_pad = 128 << 10
-        self.arena_test, self.arena_max = 8, 0
+        self.arena_test, self.arena_max = self.arenas_per_cpu, 0
         self.tcache_bins, self.tcache_count = TCACHE_SMALL_BINS, release.tcache_count
         self.tcache_unsorted_limit, self.tcache_max_bytes = 0, release.tcache_max_bytes
-        self.max_fast = 0 if self.no_fastbins else 128
+        self.max_fast = 0 if self.no_fastbins else 16 * self.word
         self.thp_pagesize = self.hp_pagesize = 0
+        self.thp_mode = THP_NOT_SUPPORTED  # nobody has asked for huge pages
         self.hp_flags = 0
         self.n_mmaps_max = 65536
         self.perturb = 0
@@ -203,6 +257,12 @@ class State:
         """No memory: errno is ENOMEM and the result 0."""
         self.errno = ENOMEM
         return 0
+
+    def told(self, result: int) -> int:
+        """What a system call returned; errno is set when the kernel refused it."""
+        if -4096 < result < 0:
+            self.errno = -result
+        return result
 
     def set_tcache(self, cache: int) -> None:
         """The current thread's cache, 0 for none. Until 2.34 its address is the key of what it holds."""
@@ -229,9 +289,9 @@ class State:
         old = self.curbrk
         if increment == 0:
             return old
-        if (increment < 0 and old < -increment) or (increment > 0 and old + increment > PTRDIFF_MAX):
+        if (increment < 0 and old < -increment) or (increment > 0 and old + increment > self.word_mask):
             return self.fail()
-        wanted = (old + increment) & WORD
+        wanted = old + increment
         self.curbrk = self.space.sys_brk(wanted)
         if self.curbrk < wanted:
             return self.fail()

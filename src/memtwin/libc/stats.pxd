@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 from libc.stdint cimport uint64_t
-from memtwin.libc.bins cimport bin_at, chunk_size
+from memtwin.libc.bins cimport bin_at, chunk_size, misaligned
 from memtwin.libc.malloc cimport Malloc
 from memtwin.libc.state cimport *
 

@@ -28,16 +28,10 @@ import cython
 from memtwin.libc.state import State
 
 if not cython.compiled:
-    from memtwin.libc.bins import bin_at, chunk_size
+    from memtwin.libc.bins import bin_at, chunk_size, misaligned
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_FASTBINS,
-        HEAP_MPROTECT_SIZE,
-        HEAP_PREV,
-        HEAP_SIZE,
-        MINSIZE,
         NBINS,
-        NFASTBINS,
         SIZE_BITS,
         get,
     )
@@ -71,14 +65,14 @@ class Tally:
 def tally_fastbin(s: State, av: int, index: int, caller: str) -> Tally:
     """Fast bin `index`; dies in `caller`'s name at a link that is no chunk's address."""
     t = Tally()
-    p = get(s, av + AV_FASTBINS + 8 * index)
-    most = get(s, av + s.av_system_mem) // MINSIZE
+    p = get(s, av + s.av_fastbins + s.word * index)
+    most = get(s, av + s.av_system_mem) // s.minsize
     while p and t.count <= most and not s.space.stop_signal:
-        if s.link_mask and p & ALIGN_MASK:
+        if s.link_mask and misaligned(s, p):
             s.die(caller + "(): unaligned fastbin chunk detected")
             break
-        t.add(get(s, p + 8) & ~SIZE_BITS)
-        p = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
+        t.add(get(s, p + s.word) & ~SIZE_BITS)
+        p = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + s.header)
     return t
 
 
@@ -86,11 +80,11 @@ def tally_bin(s: State, av: int, index: int) -> Tally:
     """Bin `index`, 1 being the unsorted one. A list without an end is left after as many as the arena can hold."""
     t = Tally()
     bin = bin_at(s, av, index)
-    p = get(s, bin + 24)
-    most = get(s, av + s.av_system_mem) // MINSIZE
+    p = get(s, bin + s.bk)
+    most = get(s, av + s.av_system_mem) // s.minsize
     while p and p != bin and t.count <= most and not s.space.stop_signal:
-        t.add(get(s, p + 8))
-        p = get(s, p + 24)
+        t.add(get(s, p + s.word))
+        p = get(s, p + s.bk)
     return t
 
 
@@ -98,7 +92,7 @@ class ArenaCount:
     """One arena counted. fast: its fast bins, small to large; bins: bin 1 (unsorted) to 127; `caller` as in the C."""
 
     def __init__(self, s: State, av: int, caller: str) -> None:
-        self.fast = [tally_fastbin(s, av, index, caller) for index in range(0 if s.no_fastbins else NFASTBINS)]
+        self.fast = [tally_fastbin(s, av, index, caller) for index in range(0 if s.no_fastbins else s.nfastbins)]
         self.bins = [tally_bin(s, av, index) for index in range(1, NBINS)]
         self.is_main = av == s.main_arena
         self.top = chunk_size(s, get(s, av + s.av_top))
@@ -111,10 +105,10 @@ class ArenaCount:
     def count_heaps(self, s: State, heap: int) -> None:
         """Follow the arena's heaps from the last to the first."""
         while heap and not s.space.stop_signal:
-            self.heap_bytes += get(s, heap + HEAP_SIZE)
-            self.heap_writable += get(s, heap + HEAP_MPROTECT_SIZE)
+            self.heap_bytes += get(s, heap + s.heap_size)
+            self.heap_writable += get(s, heap + s.heap_mprotect_size)
             self.heaps += 1
-            heap = get(s, heap + HEAP_PREV)
+            heap = get(s, heap + s.heap_prev)
 
     @property
     def free_bytes(self) -> int:

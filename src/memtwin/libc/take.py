@@ -19,23 +19,22 @@ if not cython.compiled:
         bin_index,
         chunk_size,
         consolidate,
+        fast_bin,
         have_fastchunks,
         mark_in_use,
+        misaligned,
         put_large,
         put_unsorted,
         request_size,
         set_bit,
+        small_index,
         unlink_chunk,
     )
     from memtwin.libc.give import free_rest
     from memtwin.libc.more import cut_top, sysmalloc
     from memtwin.libc.state import (
         ALIGN_MASK,
-        AV_FASTBINS,
         BINMAPSIZE,
-        HEADER,
-        MIN_LARGE_SIZE,
-        MINSIZE,
         NON_MAIN_ARENA,
         PREV_INUSE,
         SIZE_BITS,
@@ -52,7 +51,7 @@ if not cython.compiled:
 
 def int_malloc(s: State, av: int, request: int) -> int:
     """A block of `request` bytes from an arena (0: there is none), as user pointer; 0 with errno ENOMEM."""
-    nb = request_size(request)
+    nb = request_size(s, request)
     if nb == 0:
         return s.fail()
     mem = find_chunk(s, av, nb) if av else sysmalloc(s, nb, av)
@@ -73,7 +72,7 @@ def find_chunk(s: State, av: int, nb: int) -> int:
         mem = take_fast(s, av, nb)
         if mem or s.dead:
             return mem
-    if nb < MIN_LARGE_SIZE:
+    if nb < s.min_large:
         mem = take_small(s, av, nb)
         if mem or s.dead:
             return mem
@@ -84,7 +83,7 @@ def find_chunk(s: State, av: int, nb: int) -> int:
         mem = sort_unsorted(s, av, nb)
         if mem or s.dead:
             return mem
-        if nb >= MIN_LARGE_SIZE:
+        if nb >= s.min_large:
             mem = take_best_large(s, av, nb)
             if mem or s.dead:
                 return mem
@@ -105,39 +104,39 @@ def find_chunk(s: State, av: int, nb: int) -> int:
 
 def take_fast(s: State, av: int, nb: int) -> int:
     """The first chunk of the fast bin of that size, or 0; the next ones fill the thread's cache."""
-    fb = av + AV_FASTBINS + 8 * ((nb >> 4) - 2)
+    fb = fast_bin(s, av, nb)
     p = get(s, fb)
     if p == 0:
         return 0
-    if p & ALIGN_MASK and s.link_mask:
+    if misaligned(s, p) and s.link_mask:
         s.die("malloc(): unaligned fastbin chunk detected 2")
         return 0
     if not put_next_fast(s, fb, p):
         return 0
-    if chunk_size(s, p) >> 4 != nb >> 4:
+    if fast_bin(s, av, chunk_size(s, p)) != fb:
         s.die("malloc(): memory corruption (fast)")
         return 0
-    index = tcache_index(nb)
+    index = tcache_index(s, nb)
     while tcache_has_room(s, index):
         other = get(s, fb)
         if other == 0:
             break
-        if other & ALIGN_MASK and s.link_mask:
+        if misaligned(s, other) and s.link_mask:
             s.die("malloc(): unaligned fastbin chunk detected 3")
             return 0
-        if s.checks_fastbin_size and tcache_index(chunk_size(s, other)) != index:
+        if s.checks_fastbin_size and tcache_index(s, chunk_size(s, other)) != index:
             s.die("malloc(): chunk size mismatch in fastbin")
             return 0
         if not put_next_fast(s, fb, other):
             return 0
         tcache_put(s, other, index)
-    return p + HEADER
+    return p + s.header
 
 
 def put_next_fast(s: State, fb: int, p: int) -> bool:
     """The chunk after `p` becomes the first of the fast bin; where there are threads its address is checked first."""
-    after = (((p + 16) >> 12) & s.link_mask) ^ get(s, p + 16)
-    if not s.single and after & ALIGN_MASK and s.link_mask:
+    after = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + s.header)
+    if not s.single and after and misaligned(s, after) and s.link_mask:
         s.die("malloc(): unaligned fastbin chunk detected")
         return False
     put(s, fb, after)
@@ -146,33 +145,33 @@ def put_next_fast(s: State, fb: int, p: int) -> bool:
 
 def take_small(s: State, av: int, nb: int) -> int:
     """The oldest chunk of the small bin of that size, or 0; the next ones fill the thread's cache."""
-    bin = bin_at(s, av, nb >> 4)
-    p = get(s, bin + 24)
+    bin = bin_at(s, av, small_index(s, nb))
+    p = get(s, bin + s.bk)
     if p == bin:
         return 0
-    back = get(s, p + 24)
-    if get(s, back + 16) != p:
+    back = get(s, p + s.bk)
+    if get(s, back + s.header) != p:
         s.die("malloc(): smallbin double linked list corrupted")
         return 0
     mark_in_use(s, av, p, nb)
-    put(s, bin + 24, back)
-    put(s, back + 16, bin)
-    index = tcache_index(nb)
+    put(s, bin + s.bk, back)
+    put(s, back + s.header, bin)
+    index = tcache_index(s, nb)
     if s.tcache_dummy and index < s.tcache_bins:
         begin_tcache(s, av)
     while tcache_has_room(s, index):
-        other = get(s, bin + 24)
+        other = get(s, bin + s.bk)
         if other == bin:
             break
         if other:
-            back = get(s, other + 24)
+            back = get(s, other + s.bk)
             mark_in_use(s, av, other, nb)
-            put(s, bin + 24, back)
-            put(s, back + 16, bin)
+            put(s, bin + s.bk, back)
+            put(s, back + s.header, bin)
             tcache_put(s, other, index)
         elif s.space.stop_signal:
             break
-    return p + HEADER
+    return p + s.header
 
 
 def begin_tcache(s: State, av: int) -> None:
@@ -185,7 +184,7 @@ def begin_tcache(s: State, av: int) -> None:
     s.no_tcache = True
     if s.tcache_count == 0:
         return
-    mem = int_malloc(s, av, request_size(s.tcache_bytes))
+    mem = int_malloc(s, av, request_size(s, s.tcache_bytes))
     if mem:
         new_tcache(s, mem)
 
@@ -194,15 +193,15 @@ def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
     """The checks on a chunk of the unsorted bin; aborts when one fails."""
     above = p + size
     system_mem = get(s, av + s.av_system_mem)
-    if size <= HEADER or size > system_mem:
+    if size <= s.header or size > system_mem:
         s.die("malloc(): invalid size (unsorted)")
         return False
-    head = get(s, above + 8)
-    if head < HEADER or head > system_mem:
+    head = get(s, above + s.word)
+    if head < s.header or head > system_mem:
         s.die("malloc(): invalid next size (unsorted)")
     elif get(s, above) & ~SIZE_BITS != size:
         s.die("malloc(): mismatching next->prev_size (unsorted)")
-    elif get(s, back + 16) != p or get(s, p + 16) != bin_at(s, av, 1):
+    elif get(s, back + s.header) != p or get(s, p + s.header) != bin_at(s, av, 1):
         s.die("malloc(): unsorted double linked list corrupted")
     elif head & PREV_INUSE:
         s.die("malloc(): invalid next->prev_inuse (unsorted)")
@@ -216,27 +215,27 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
     instead, if it is the only unsorted chunk. Returns a user pointer, or 0 when all (or MAX_ITERS) are sorted.
     """
     unsorted = bin_at(s, av, 1)
-    index = tcache_index(nb)
+    index = tcache_index(s, nb)
     cached = False
     sorted_now = 0
     while sorted_now < MAX_ITERS:
-        p = get(s, unsorted + 24)
+        p = get(s, unsorted + s.bk)
         if p == unsorted or s.space.stop_signal:
             break
-        back = get(s, p + 24)
+        back = get(s, p + s.bk)
         size = chunk_size(s, p)
         if not unsorted_is_sane(s, av, p, size, back):
             return 0
-        if nb < MIN_LARGE_SIZE and back == unsorted and size > nb + MINSIZE and p == get(s, av + s.av_last_remainder):
+        if nb < s.min_large and back == unsorted and size > nb + s.minsize and p == get(s, av + s.av_last_remainder):
             return split_last_remainder(s, av, p, size, nb)
-        put(s, unsorted + 24, back)
-        put(s, back + 16, unsorted)
+        put(s, unsorted + s.bk, back)
+        put(s, back + s.header, unsorted)
         if size == nb:
             mark_in_use(s, av, p, size)
             if s.tcache_dummy:
                 begin_tcache(s, av)
             if not tcache_has_room(s, index):
-                return p + HEADER
+                return p + s.header
             tcache_put(s, p, index)
             cached = True
             continue
@@ -258,32 +257,32 @@ def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:
     unsorted = bin_at(s, av, 1)
     rest = p + nb
     rest_size = size - nb
-    put(s, unsorted + 24, rest)
-    put(s, unsorted + 16, rest)
+    put(s, unsorted + s.bk, rest)
+    put(s, unsorted + s.header, rest)
     put(s, av + s.av_last_remainder, rest)
-    put(s, rest + 24, unsorted)
-    put(s, rest + 16, unsorted)
-    if rest_size >= MIN_LARGE_SIZE:
-        put(s, rest + 32, 0)
-        put(s, rest + 40, 0)
-    put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
-    put(s, rest + 8, rest_size | PREV_INUSE)
+    put(s, rest + s.bk, unsorted)
+    put(s, rest + s.header, unsorted)
+    if rest_size >= s.min_large:
+        put(s, rest + s.fd_nextsize, 0)
+        put(s, rest + s.bk_nextsize, 0)
+    put(s, p + s.word, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
+    put(s, rest + s.word, rest_size | PREV_INUSE)
     put(s, rest + rest_size, rest_size)
-    return p + HEADER
+    return p + s.header
 
 
 def take_best_large(s: State, av: int, nb: int) -> int:
     """From the large bin that holds this size: the smallest chunk that fits, the second of its size if there is one."""
-    bin = bin_at(s, av, bin_index(nb))
-    p = get(s, bin + 16)
-    if p == bin or get(s, p + 8) < nb:
+    bin = bin_at(s, av, bin_index(s, nb))
+    p = get(s, bin + s.header)
+    if p == bin or get(s, p + s.word) < nb:
         return 0
-    p = get(s, p + 40)
+    p = get(s, p + s.bk_nextsize)
     while chunk_size(s, p) < nb and not s.space.stop_signal:
-        p = get(s, p + 40)
+        p = get(s, p + s.bk_nextsize)
     size = chunk_size(s, p)
-    if p != get(s, bin + 24) and get(s, p + 8) == get(s, get(s, p + 16) + 8):
-        p = get(s, p + 16)
+    if p != get(s, bin + s.bk) and get(s, p + s.word) == get(s, get(s, p + s.header) + s.word):
+        p = get(s, p + s.header)
     unlink_chunk(s, av, p)
     if s.dead:
         return 0
@@ -292,7 +291,7 @@ def take_best_large(s: State, av: int, nb: int) -> int:
 
 def take_larger_bin(s: State, av: int, nb: int) -> int:
     """The last chunk of the first bin above that has one, found by the bit map; bits of empty bins are cleared."""
-    index = bin_index(nb) + 1
+    index = bin_index(s, nb) + 1
     block = index >> 5
     bits = get32(s, av + s.av_binmap + 4 * block) >> (index & 31) << (index & 31)
     while True:
@@ -305,7 +304,7 @@ def take_larger_bin(s: State, av: int, nb: int) -> int:
         while not bits >> index & 1:
             index += 1
         bin = bin_at(s, av, 32 * block + index)
-        p = get(s, bin + 24)
+        p = get(s, bin + s.bk)
         if p != bin:
             break
         bits &= ~(1 << index)
@@ -315,50 +314,50 @@ def take_larger_bin(s: State, av: int, nb: int) -> int:
     unlink_chunk(s, av, p)
     if s.dead:
         return 0
-    return take_and_split(s, av, p, size, nb, nb < MIN_LARGE_SIZE, "malloc(): corrupted unsorted chunks 2")
+    return take_and_split(s, av, p, size, nb, nb < s.min_large, "malloc(): corrupted unsorted chunks 2")
 
 
 def take_and_split(s: State, av: int, p: int, size: int, nb: int, advertise: bool, message: str) -> int:
     """An unlinked chunk serves `nb`: whole, or its low end while the rest becomes unsorted (and the last remainder)."""
     rest_size = size - nb
-    if rest_size < MINSIZE:
+    if rest_size < s.minsize:
         mark_in_use(s, av, p, size)
-        return p + HEADER
+        return p + s.header
     rest = p + nb
     if not put_unsorted(s, av, rest, rest_size, message):
         return 0
     if advertise:
         put(s, av + s.av_last_remainder, rest)
-    put(s, p + 8, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
-    put(s, rest + 8, rest_size | PREV_INUSE)
+    put(s, p + s.word, nb | PREV_INUSE | (0 if av == s.main_arena else NON_MAIN_ARENA))
+    put(s, rest + s.word, rest_size | PREV_INUSE)
     put(s, rest + rest_size, rest_size)
-    return p + HEADER
+    return p + s.header
 
 
 def set_head_size(s: State, p: int, size: int) -> None:
     """Another size for a chunk; its flag bits stay."""
-    put(s, p + 8, (get(s, p + 8) & SIZE_BITS) | size)
+    put(s, p + s.word, (get(s, p + s.word) & SIZE_BITS) | size)
 
 
 def int_realloc(s: State, av: int, p: int, old_size: int, nb: int) -> int:
     """Resize a chunk of an arena to `nb`: in place, into the top or a free chunk above, or by moving. 0: no memory."""
-    if get(s, p + 8) <= HEADER or old_size >= get(s, av + s.av_system_mem):
+    if get(s, p + s.word) <= s.header or old_size >= get(s, av + s.av_system_mem):
         s.die("realloc(): invalid old size")
         return 0
     above = p + old_size
     above_size = chunk_size(s, above)
-    if get(s, above + 8) <= HEADER or above_size >= get(s, av + s.av_system_mem):
+    if get(s, above + s.word) <= s.header or above_size >= get(s, av + s.av_system_mem):
         s.die("realloc(): invalid next size")
         return 0
     if old_size >= nb:
         return fit(s, av, p, old_size, nb)
     if above == get(s, av + s.av_top):
-        if old_size + above_size >= nb + MINSIZE:
+        if old_size + above_size >= nb + s.minsize:
             set_head_size(s, p, nb | (0 if av == s.main_arena else NON_MAIN_ARENA))
             put(s, av + s.av_top, p + nb)
-            put(s, p + nb + 8, (old_size + above_size - nb) | PREV_INUSE)
-            return p + HEADER
-    elif not get(s, above + above_size + 8) & PREV_INUSE and old_size + above_size >= nb:
+            put(s, p + nb + s.word, (old_size + above_size - nb) | PREV_INUSE)
+            return p + s.header
+    elif not get(s, above + above_size + s.word) & PREV_INUSE and old_size + above_size >= nb:
         unlink_chunk(s, av, above)
         return 0 if s.dead else fit(s, av, p, old_size + above_size, nb)
     return grow_by_moving(s, av, p, old_size, nb)
@@ -369,11 +368,11 @@ def grow_by_moving(s: State, av: int, p: int, old_size: int, nb: int) -> int:
     mem = int_malloc(s, av, nb - ALIGN_MASK)
     if mem == 0:
         return 0
-    new = mem - HEADER
+    new = mem - s.header
     if new == p + old_size:
         return fit(s, av, p, chunk_size(s, new) + old_size, nb)
-    s.space.move(mem, p + HEADER, old_size - 8)
-    s.bytes_copied += old_size - 8
+    s.space.move(mem, p + s.header, old_size - s.word)
+    s.bytes_copied += old_size - s.word
     free_rest(s, av, p)
     return mem
 
@@ -382,13 +381,13 @@ def fit(s: State, av: int, p: int, size: int, nb: int) -> int:
     """The chunk, of `size` now, keeps `nb`; what is left over is freed if a chunk can be made of it."""
     foreign = 0 if av == s.main_arena else NON_MAIN_ARENA
     rest_size = size - nb
-    if rest_size < MINSIZE:
+    if rest_size < s.minsize:
         set_head_size(s, p, size | foreign)
-        set_bit(s, p + size + 8, PREV_INUSE)
+        set_bit(s, p + size + s.word, PREV_INUSE)
     else:
         rest = p + nb
         set_head_size(s, p, nb | foreign)
-        put(s, rest + 8, rest_size | PREV_INUSE | foreign)
-        set_bit(s, rest + rest_size + 8, PREV_INUSE)
+        put(s, rest + s.word, rest_size | PREV_INUSE | foreign)
+        set_bit(s, rest + rest_size + s.word, PREV_INUSE)
         free_rest(s, av, rest)
-    return p + HEADER
+    return p + s.header

@@ -3,8 +3,8 @@ from libc.stdint cimport uint16_t, uint64_t
 from memtwin.libc.bins cimport chunk_size
 from memtwin.libc.state cimport *
 
-cdef inline uint64_t tcache_index(uint64_t size) noexcept:
-    return (size - MINSIZE + ALIGN_MASK) // ALIGNMENT
+cdef inline uint64_t tcache_index(State s, uint64_t size) noexcept:
+    return (size - s.minsize + ALIGN_MASK) // ALIGNMENT
 
 cdef inline bint tcache_has_place(State s, uint64_t index) noexcept:
     cdef uint64_t count = get16(s, s.tcache + 2 * index)
@@ -18,26 +18,26 @@ cdef inline void count_one(State s, uint64_t index, uint64_t change) noexcept:
     put16(s, at, <uint16_t>(get16(s, at) + change))
 
 cdef inline void tcache_put(State s, uint64_t p, uint64_t index) noexcept:
-    cdef uint64_t entry = s.tcache + s.tcache_entries + 8 * index
-    cdef uint64_t e = p + HEADER
-    put(s, e + 8, s.tcache_key)
+    cdef uint64_t entry = s.tcache + s.tcache_entries + s.word * index
+    cdef uint64_t e = p + s.header
+    put(s, e + s.word, s.tcache_key)
     put(s, e, ((e >> 12) & s.link_mask) ^ get(s, entry))
     put(s, entry, e)
     count_one(s, index, s.tcache_one)
 
 cdef inline uint64_t tcache_get(State s, uint64_t index) noexcept:
-    cdef uint64_t entry = s.tcache + s.tcache_entries + 8 * index
+    cdef uint64_t entry = s.tcache + s.tcache_entries + s.word * index
     cdef uint64_t e = get(s, entry)
     if e & ALIGN_MASK and s.link_mask:
         s.die("malloc(): unaligned tcache chunk detected")
         return 0
     put(s, entry, ((e >> 12) & s.link_mask) ^ get(s, e))
     count_one(s, index, -s.tcache_one)
-    put(s, e + 8, 0)
+    put(s, e + s.word, 0)
     return e
 
 cdef uint64_t large_tcache_index(uint64_t size) noexcept
-cdef uint64_t any_tcache_index(uint64_t size) noexcept
+cdef uint64_t any_tcache_index(State s, uint64_t size) noexcept
 cdef void tcache_put_large(State s, uint64_t p, uint64_t index) noexcept
 cdef uint64_t tcache_get_large(State s, uint64_t index, uint64_t nb) noexcept
 cdef uint64_t tcache_get_aligned(State s, uint64_t index, uint64_t nb, uint64_t alignment) noexcept

@@ -5,7 +5,7 @@
 A cached chunk keeps its in-use bit. Its user data begin with the link to the next one, mangled with its own place
 (safe-linking), and with a key by which a second free is noticed:
 
-    user pointer e:   e + 0   (e >> 12) ^ next        e + 8   tcache_key
+    user pointer e:   e + 0   (e >> 12) ^ next        e + word   tcache_key
 
 Since 2.42 the cache's 16-bit words count the places that are left, and there are twelve bins more for chunks of
 1,040 bytes to 4 MiB, one for each power of two, sorted by size, smallest first.
@@ -20,8 +20,6 @@ if not cython.compiled:
     from memtwin.libc.state import (
         ALIGN_MASK,
         ALIGNMENT,
-        HEADER,
-        MINSIZE,
         TCACHE_SMALL_BINS,
         State,
         get,
@@ -32,9 +30,9 @@ if not cython.compiled:
 
     # Compiled, these are inlined where they are called: their text for that is in the .pxd.
 
-    def tcache_index(size: int) -> int:
+    def tcache_index(s: State, size: int) -> int:
         """The bin for chunks of `size` bytes, header included (csize2tidx)."""
-        return (size - MINSIZE + ALIGN_MASK) // ALIGNMENT
+        return (size - s.minsize + ALIGN_MASK) // ALIGNMENT
 
     def tcache_has_place(s: State, index: int) -> bool:
         """Whether a bin of the thread's cache is not full."""
@@ -54,23 +52,23 @@ if not cython.compiled:
 
     def tcache_put(s: State, p: int, index: int) -> None:
         """The chunk `p` becomes the first of its bin, which has room."""
-        entry = s.tcache + s.tcache_entries + 8 * index
-        e = p + HEADER
-        put(s, e + 8, s.tcache_key)
+        entry = s.tcache + s.tcache_entries + s.word * index
+        e = p + s.header
+        put(s, e + s.word, s.tcache_key)
         put(s, e, ((e >> 12) & s.link_mask) ^ get(s, entry))
         put(s, entry, e)
         count_one(s, index, s.tcache_one)
 
     def tcache_get(s: State, index: int) -> int:
         """The user pointer of the first chunk of a bin that is not empty."""
-        entry = s.tcache + s.tcache_entries + 8 * index
+        entry = s.tcache + s.tcache_entries + s.word * index
         e = get(s, entry)
         if e & ALIGN_MASK and s.link_mask:
             s.die("malloc(): unaligned tcache chunk detected")
             return 0
         put(s, entry, ((e >> 12) & s.link_mask) ^ get(s, e))
         count_one(s, index, -s.tcache_one)
-        put(s, e + 8, 0)
+        put(s, e + s.word, 0)
         return e
 
 
@@ -83,9 +81,9 @@ def large_tcache_index(size: int) -> int:
     return index
 
 
-def any_tcache_index(size: int) -> int:
+def any_tcache_index(s: State, size: int) -> int:
     """The bin for chunks of `size` bytes, MINSIZE at least: small or large."""
-    index = (size - MINSIZE) // ALIGNMENT
+    index = (size - s.minsize) // ALIGNMENT
     return index if index < TCACHE_SMALL_BINS else large_tcache_index(size)
 
 
@@ -114,15 +112,15 @@ def set_link(s: State, place: int, mangled: bool, e: int) -> None:
 def tcache_put_large(s: State, p: int, index: int) -> None:
     """The chunk goes to a large bin, which has room, in front of the first that is not smaller."""
     size = chunk_size(s, p)
-    place = s.tcache + s.tcache_entries + 8 * index
+    place = s.tcache + s.tcache_entries + s.word * index
     mangled = False
     e = get(s, place)
-    while e and chunk_size(s, e - HEADER) < size and not s.space.stop_signal:
+    while e and chunk_size(s, e - s.header) < size and not s.space.stop_signal:
         place = e
         mangled = True
         e = link_at(s, place, True)
-    mem = p + HEADER
-    put(s, mem + 8, s.tcache_key)
+    mem = p + s.header
+    put(s, mem + s.word, s.tcache_key)
     set_link(s, mem, True, e)
     set_link(s, place, mangled, mem)
     count_one(s, index, s.tcache_one)
@@ -135,33 +133,33 @@ def take_linked(s: State, index: int, place: int, mangled: bool, e: int) -> int:
         return 0
     set_link(s, place, mangled, link_at(s, e, True))
     count_one(s, index, -s.tcache_one)
-    put(s, e + 8, 0)
+    put(s, e + s.word, 0)
     return e
 
 
 def tcache_get_large(s: State, index: int, nb: int) -> int:
     """A chunk of `nb` out of a large bin (in 2.42 the first that is not smaller); 0 when there is none."""
-    place = s.tcache + s.tcache_entries + 8 * index
+    place = s.tcache + s.tcache_entries + s.word * index
     mangled = False
     e = get(s, place)
-    while e and chunk_size(s, e - HEADER) < nb and not s.space.stop_signal:
+    while e and chunk_size(s, e - s.header) < nb and not s.space.stop_signal:
         place = e
         mangled = True
         e = link_at(s, place, True)
-    if e == 0 or (s.exact_large_tcache and chunk_size(s, e - HEADER) != nb):
+    if e == 0 or (s.exact_large_tcache and chunk_size(s, e - s.header) != nb):
         return 0
     return take_linked(s, index, place, mangled, e)
 
 
 def tcache_get_aligned(s: State, index: int, nb: int, alignment: int) -> int:
     """The first chunk of a bin whose memory is aligned (and, since 2.42, of just `nb`); 0 when there is none."""
-    place = s.tcache + s.tcache_entries + 8 * index
+    place = s.tcache + s.tcache_entries + s.word * index
     mangled = False
     e = get(s, place)
     size = nb
     while e and not s.space.stop_signal:
         if s.tcache_large_bins:
-            size = chunk_size(s, e - HEADER)
+            size = chunk_size(s, e - s.header)
         if size > nb or (size == nb and e & (alignment - 1) == 0):
             break
         place = e
@@ -172,7 +170,7 @@ def tcache_get_aligned(s: State, index: int, nb: int, alignment: int) -> int:
 
 def tcache_holds(s: State, mem: int, index: int) -> bool:
     """The key says that `mem` is cached: look for it in a bin; aborts when it is there, or the bin is broken."""
-    e = get(s, s.tcache + s.tcache_entries + 8 * index)
+    e = get(s, s.tcache + s.tcache_entries + s.word * index)
     count = 0
     while e:
         if count >= s.tcache_count and s.tcache_walk_ends:

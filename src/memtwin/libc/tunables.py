@@ -42,10 +42,10 @@ class Tunable:
     signed: bool = False
     least_since: int = 0
 
-    def takes(self, value: int, minor: int) -> bool:
-        """Whether glibc 2.`minor` takes the value, else it ignores it."""
+    def takes(self, value: int, minor: int, word: int = 8) -> bool:
+        """Whether glibc 2.`minor` with words of so many bytes takes the value, else it ignores it."""
         least = self.least if minor >= self.least_since else INT32_MIN
-        return least <= value <= self.largest
+        return least <= value <= min(self.largest, (1 << 8 * word) - 1)
 
 
 TUNABLES: Mapping[str, Tunable] = {
@@ -158,5 +158,6 @@ def apply_tunables(malloc: Malloc, tunables: Mapping[str, int]) -> None:
         if name not in known:
             raise UserError(f"glibc {malloc.release} has no tunable {name!r}: there are {', '.join(known)}")
     for name in known:
-        if name in tunables and TUNABLES[name].takes(tunables[name], minor):
+        if name in tunables and TUNABLES[name].takes(tunables[name], minor, malloc.word):
             malloc.set_tunable(name, _as_signed(tunables[name], 64))
+    malloc.begin_huge("mmap_threshold" in tunables)

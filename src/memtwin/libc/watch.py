@@ -28,7 +28,6 @@ from functools import wraps
 from types import FrameType
 from typing import Any, Protocol
 
-HEADER = 16
 SIZES: dict[str, Callable[..., int]] = {  # what a call asks for
     "malloc": lambda size: size,
     "calloc": lambda count, size: count * size,
@@ -147,6 +146,8 @@ class HeapWatch:
 
     def __init__(self, process: Watched, on_finding: Callable[[Finding], None] | None = None) -> None:
         self.process = process
+        self.word = int(process.libc.word)
+        self.header = 2 * self.word  # bytes before a block
         self.findings: list[Finding] = []
         self.live = Blocks()
         self.freed = Blocks()
@@ -233,7 +234,7 @@ class HeapWatch:
         if pointer == 0:
             return
         usable = self.process.libc.malloc_usable_size(pointer)
-        self.freed.drop(pointer - HEADER, pointer + usable)
+        self.freed.drop(pointer - self.header, pointer + usable)
         self.live.add(Block(pointer, size, usable, site()))
         self._sizes[pointer] = self._size_word(pointer)
 
@@ -246,7 +247,7 @@ class HeapWatch:
 
     def _size_word(self, pointer: int) -> int:
         """The block's size as its header has it, without the bit that tells of the chunk below."""
-        return int.from_bytes(self.process.space.read(pointer - 8, 8), "little") & ~1
+        return int.from_bytes(self.process.space.read(pointer - self.word, self.word), "little") & ~1
 
     # What is noticed.
 
@@ -283,11 +284,11 @@ class HeapWatch:
         if freed and address < freed.address + freed.usable:
             self._found("use after free", address, f"{how} of {length} bytes in {freed}", freed)
             return
-        if block and address < block.address + block.usable + HEADER:
+        if block and address < block.address + block.usable + self.header:
             self._found("out of bounds", address, f"{how} of {length} bytes right behind {block}", block)
             return
         above = self.live.above(address)
-        if above and address + length > above.address - HEADER and address >= above.address - HEADER:
+        if above and address + length > above.address - self.header and address >= above.address - self.header:
             before = above.address - address
             self._found("out of bounds", address, f"{how} of {length} bytes, {before} before {above}", above)
 

@@ -26,7 +26,8 @@ class HeapCalls(Calls):
         """Make one call as the process."""
 
     def _libc(self, call: Callable[..., int | None], *arguments: int) -> int:
-        return int(self._do(call, *(integer(argument) & WORD for argument in arguments)) or 0)
+        mask = self.libc.word_mask
+        return int(self._do(call, *(integer(argument) & mask for argument in arguments)) or 0)
 
     def malloc(self, size: int) -> int:
         """malloc(3) of `size` bytes: a pointer, or 0 with errno ENOMEM. The bytes are whatever they were."""

@@ -20,9 +20,6 @@ MAX_LIST = 4_096  # chunks of one free list
 MAX_ARENAS = 1_024
 MAX_MAPPED = 1 << 28  # bytes that a block's header is sought below an address
 
-# malloc_state.fastbinsY, and heap_info of libc/state.py; what differs by release is asked of the allocator
-_FASTBINS = 16
-_HEAP_PREV, _HEAP_SIZE = 8, 16
 _MMAPPED = 2
 
 
@@ -57,53 +54,63 @@ def _main(process: Process, sight: Sight, labels: Mapping[int, str]) -> HeapView
     top = sight.word(libc.main_arena + libc.av_top)
     if libc.sbrk_base == 0 or not start <= top < end:
         return HeapView(start, end, (), lists)
-    chunks = tuple(_chunks(sight, libc.sbrk_base + 15 & ~15, top, end, lists, labels))
+    chunks = tuple(_chunks(sight, _first_chunk(libc, libc.sbrk_base), top, end, lists, labels))
     return HeapView(start, end, chunks, lists)
 
 
 def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: Mapping[int, str]) -> Iterator[HeapView]:
     """The heaps of a thread's arena, from the one that its top lies in down to the one that holds the arena."""
-    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, arena, process.libc)])
-    top = sight.word(arena + process.libc.av_top)
-    at = top & -process.libc.heap_max
+    libc = process.libc
+    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, arena, libc)])
+    top = sight.word(arena + libc.av_top)
+    at = top & -libc.heap_max
     for _ in range(MAX_ARENAS):
-        end = at + sight.word(at + _HEAP_SIZE)
-        first = at + process.libc.heap_info
-        if at == arena & -process.libc.heap_max:
-            first = arena + process.libc.av_size + 15 & ~15
+        end = at + sight.word(at + libc.heap_size)
+        first = at + libc.heap_info
+        if at == arena & -libc.heap_max:
+            first = _first_chunk(libc, arena + libc.av_size)
         yield HeapView(at, end, tuple(_chunks(sight, first, top, end, lists, labels)), lists, f"thread {number}")
-        at = sight.word(at + _HEAP_PREV)
+        at = sight.word(at + libc.heap_prev)
         if at == 0:
             return
+
+
+def _first_chunk(libc: Any, start: int) -> int:
+    """Where the first chunk of memory from `start` on begins: its user data are aligned to 16."""
+    return int(start + (-(start + libc.header) & 15))
 
 
 def _chunks(
     sight: Sight, at: int, top: int, end: int, lists: tuple[FreeList, ...], labels: Mapping[int, str]
 ) -> Iterator[Chunk]:
+    word = sight.process.word
+    header = 2 * word
     listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
     for _ in range(MAX_CHUNKS):
-        size = sight.word(at + 8) & ~7
+        size = sight.word(at + word) & ~7
         if at == top:
-            yield Chunk(at, size, "top", label="top")
+            yield Chunk(at, size, "top", label="top", word=word)
             return
-        if size < 16 or at + size > end:
+        if size < header or at + size > end:
             return  # damaged, or the fence at the end of a full heap: what follows cannot be told apart
         name = listed.get(at, "")
         state = name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin" if name else "live"
-        yield Chunk(at, size, "fence" if size == 16 else state, name, labels.get(at + 16, ""))
+        yield Chunk(at, size, "fence" if size == header else state, name, labels.get(at + header, ""), word)
         at += size
 
 
 def mapped_chunk(process: Process, start: int, end: int, address: int) -> Chunk | None:
     """The block with a mapping of its own that holds `address`, sought downwards from it in the region [start, end)."""
-    sight = Sight(process)
-    behind = 16 if process.libc.mapped_like_heap else 0  # bytes from the chunk's end to its mapping's
-    for at in range(address & -sight.page, max(start, address - MAX_MAPPED) - 1, -sight.page):
-        head = sight.word(at + 8)
+    sight, libc = Sight(process), process.libc
+    lead = _first_chunk(libc, 0)  # of the mapping, before the chunk
+    rest = lead + (libc.header if libc.mapped_like_heap else 0)
+    for place in range(address & -sight.page, max(start, address - MAX_MAPPED) - 1, -sight.page):
+        at = place + lead
+        head = sight.word(at + libc.word)
         size = head & ~7
-        whole = head & 7 == _MMAPPED and sight.word(at) == 0 and (size + behind) % sight.page == 0
-        if whole and address < at + size <= end:
-            return Chunk(at, size, "mmapped")
+        whole = (size + rest) % sight.page == 0
+        if head & 7 == _MMAPPED and sight.word(at) == lead and whole and address < at + size <= end:
+            return Chunk(at, size, "mmapped", word=libc.word)
     return None
 
 
@@ -115,11 +122,11 @@ def _tcache_lists(process: Process, sight: Sight) -> Iterator[FreeList]:
     libc: Any = process.libc
     for number, tcache in enumerate(tcaches(process)):
         for index in range(libc.tcache_all_bins if tcache else 0):
-            first = sight.word(tcache + libc.tcache_entries + 8 * index)
+            first = sight.word(tcache + libc.tcache_entries + libc.word * index)
             if first:
-                name = f"tcache {32 + 16 * index:#x}" if index < 64 else f"tcache up to {1 << index - 53:#x}"
+                name = f"tcache {libc.minsize + 16 * index:#x}" if index < 64 else f"tcache up to {1 << index - 53:#x}"
                 name += f" of thread {number}" if number else ""
-                yield FreeList(name, tuple(_singly(sight, first, 0, libc.link_mask)))
+                yield FreeList(name, tuple(_singly(sight, first, 0, libc)))
 
 
 def tcaches(process: Process) -> list[int]:
@@ -136,37 +143,40 @@ def tcaches(process: Process) -> list[int]:
 
 
 def _arena_lists(sight: Sight, arena: int, libc: Any) -> Iterator[FreeList]:
-    mask = libc.link_mask
-    for index in range(0 if libc.no_fastbins else 10):
-        first = sight.word(arena + _FASTBINS + 8 * index)
+    header = libc.header
+    for index in range(0 if libc.no_fastbins else libc.nfastbins):
+        first = sight.word(arena + libc.av_fastbins + libc.word * index)
         if first:
-            yield FreeList(f"fastbin {32 + 16 * index:#x}", tuple(_singly(sight, first + 16, 16, mask)))
+            size = index + 2 << libc.fast_shift
+            yield FreeList(f"fastbin {size:#x}", tuple(_singly(sight, first + header, header, libc)))
     for index in range(1, 127):
-        chunks = tuple(_doubly(sight, arena + libc.av_bins - 32 + 16 * index))
+        chunks = tuple(_doubly(sight, arena + libc.av_bins + header * (index - 2), header))
         if chunks:
-            yield FreeList(_bin_name(index), chunks)
+            yield FreeList(_bin_name(index, libc), chunks)
 
 
-def _singly(sight: Sight, pointer: int, header: int, mask: int) -> Iterator[int]:
+def _singly(sight: Sight, pointer: int, header: int, libc: Any) -> Iterator[int]:
     """Chunk addresses along a mangled list from a user pointer on; the links themselves are to user pointers (header 0)
-    or to chunks (header 16). Ends where it is broken."""
+    or to chunks (header: its bytes). Ends where it is broken."""
     for _ in range(MAX_LIST):
         if pointer == 0 or pointer & 15:
             return
-        yield pointer - 16
-        pointer = (pointer >> 12 & mask) ^ sight.word(pointer)
+        yield pointer - libc.header
+        pointer = (pointer >> 12 & libc.link_mask) ^ sight.word(pointer)
         pointer += header if pointer else 0
 
 
-def _doubly(sight: Sight, head: int) -> Iterator[int]:
+def _doubly(sight: Sight, head: int, header: int) -> Iterator[int]:
     """Chunk addresses from a bin's first to its last."""
-    at = sight.word(head + 16)
+    at = sight.word(head + header)
     for _ in range(MAX_LIST):
         if at in (0, head):
             return
         yield at
-        at = sight.word(at + 16)
+        at = sight.word(at + header)
 
 
-def _bin_name(index: int) -> str:
-    return "unsorted" if index == 1 else f"small {16 * index:#x}" if index < 64 else f"large bin {index}"
+def _bin_name(index: int, libc: Any) -> str:
+    if index == 1:
+        return "unsorted"
+    return f"small {16 * (index - libc.small_correction):#x}" if index < 64 else f"large bin {index}"

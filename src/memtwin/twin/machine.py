@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
-from memtwin.libc.release import DEFAULT
+from memtwin.libc.release import DEFAULT, ILP32_RELEASES, find_release
 from memtwin.twin.ldso import Command
 from memtwin.twin.observe import swapped_pages
 from memtwin.twin.process import Library, Process
 from memtwin.twin.program import Image
-from memtwin.twin.smallprogram import small_program
+from memtwin.twin.smallprogram import small_program, small_program_32
 from memtwin.views import BuddyView, Event, Frame, FramesView, SwapView
 
 if TYPE_CHECKING:
@@ -81,20 +81,26 @@ class Machine:
         program: the path of an ELF file, mapped with its libraries as Linux and ld.so do it; by default a small program
         without a file. arguments, environment: of the program; they lie on its stack. glibc: a release such as "2.36";
         by default that of the libc.so.6 that the program is linked with, else the newest that is known. data_model:
-        "LP64". tunables: as in GLIBC_TUNABLES, without "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's
-        environment, 0 to 3; from glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing.
+        "LP64", or "ILP32" for a 32-bit process on x86-64, of glibc 2.36 and without a program file. tunables: as in
+        GLIBC_TUNABLES, without "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from
+        glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
         if data_model != "LP64":
-            raise UserError(f"data model {data_model!r} is not modelled for whole processes: LP64 is")
-        start: Image | Command = image or self._small_program(glibc)
+            glibc = glibc or ILP32_RELEASES[-1]
+            find_release(glibc, data_model)
+            if program is not None:
+                raise UserError(f"{program}: only 64-bit programs are mapped: leave the program out for {data_model}")
+        start: Image | Command = image or self._small_program(glibc, data_model)
         if program is not None:
             start = Command(program, tuple(arguments), tuple((environment or {}).items()))
-        library = Library(glibc, dict(tunables or {}), cpus, malloc_check)
+        library = Library(glibc, dict(tunables or {}), cpus, malloc_check, data_model)
         return self.adopt(Process.start(self, self._pid(), start, library))
 
-    def _small_program(self, glibc: str) -> Image:
+    def _small_program(self, glibc: str, data_model: str) -> Image:
+        if data_model == "ILP32":
+            return small_program_32()
         return small_program(self.page_size, self.kernel.profile.task_size, release=glibc or DEFAULT)
 
     def _pid(self) -> int:

@@ -76,9 +76,10 @@ class Sight:
         return int(self.frames.state(frame)["home"])
 
     def word(self, address: int) -> int:
-        """The 64-bit word at an aligned address; 0 where nothing is."""
+        """The word, as wide as a pointer of the process, at an aligned address; 0 where nothing is."""
         home = self.home(address)
-        return ctypes.c_uint64.from_address(home + address % self.page).value if home else 0
+        kind = ctypes.c_uint64 if self.process.word == 8 else ctypes.c_uint32
+        return kind.from_address(home + address % self.page).value if home else 0
 
     def page_at(self, address: int) -> Page:
         """The state of the page that holds `address`."""

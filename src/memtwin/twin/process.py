@@ -50,25 +50,26 @@ _WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of process
 
 @dataclass(frozen=True)
 class Library:
-    """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None; its release, "" for the one
-    that the program brings."""
+    """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None, data model; its release, ""
+    for the one that the program brings."""
 
     release: str
     tunables: dict[str, int]
     cpus: int = 1
     malloc_check: int | None = None
+    data_model: str = "LP64"
 
     def start(self, space: AddressSpace, begun: Begun) -> Malloc:
         """The allocator in an address space. UserError: an unknown release or tunable, or a value that is none."""
         release = self.release or begun.release or DEFAULT
         arena, mp = begun.main_arena, begun.mp
         if self.malloc_check is None:
-            return Malloc(space, release, self.tunables, cpus=self.cpus, main_arena=arena, mp=mp)
+            return Malloc(space, release, self.tunables, self.data_model, self.cpus, arena, mp)
         if not 0 <= self.malloc_check <= 3:
             raise UserError(f"MALLOC_CHECK_={self.malloc_check}: it is 0, 1, 2 or 3")
         tunables = {**self.tunables, "check": self.malloc_check}
         minor = minor_of(release)
-        return CheckedMalloc(space, release, tunables, cpus=self.cpus, main_arena=arena, mp=mp,
+        return CheckedMalloc(space, release, tunables, self.data_model, self.cpus, arena, mp,
                              preloaded=minor >= 34, classic=minor <= 25)  # fmt: skip
 
 
@@ -85,6 +86,7 @@ class Process(ThreadCalls):
         self.parent = parent
         self.space = space
         self.libc = libc
+        self.word = int(libc.word)
         self.ended: Killed | None = None
         self.errno = self.minflt = self.majflt = 0
         self.files: dict[int, Any] = {}
@@ -100,7 +102,7 @@ class Process(ThreadCalls):
 
         UserError: an unknown release or tunable, or a file that Linux would not start.
         """
-        space = AddressSpace(machine.kernel, _WINDOW_BITS)
+        space = AddressSpace(machine.kernel, _WINDOW_BITS, library.data_model == "ILP32")
         process = cls(machine, pid, space, library.start(space, start.begin(space)))
         process._own = tuple(process._own_data())
         process._keep_resident()

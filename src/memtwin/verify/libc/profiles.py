@@ -56,8 +56,6 @@ class Profile:
     longest_write: int = 4096
     longest: int = 400_000  # operations of one column
     environments: tuple[dict[str, str], ...] = ({},)
-    releases: tuple[str, ...] = ()  # only these; empty: every one
-    by_name_only: bool = False  # of what the twin has not: played when asked for
 
 
 ALL_WAYS = {
@@ -121,7 +119,7 @@ PROFILES: dict[str, Profile] = {
                 longest=20000),
         Profile("limits", 400, ((20, 0, 2000), (10, 2000, 100 * KIB), (5, 100 * KIB, 8 * MIB)), ALL_WAYS, ALL_ENDS,
                 LOOKS | {Rare.LIMIT: 300, Rare.SBRK: 100, Rare.REFUSED: 300, Rare.MALLOPT: 20, Rare.STOP: 20},
-                longest=20000, by_name_only=True),
+                longest=20000),
         Profile("foreign", 800, ((20, 0, 2000), (10, 2000, 60 * KIB), (2, 60 * KIB, 300 * KIB)), ALL_WAYS, ALL_ENDS,
                 LOOKS | {Rare.SBRK: 300, Rare.MAP: 100, Rare.TRIM: 20}),
         Profile("fork", 500, ((20, 0, 1100), (10, 1100, 30 * KIB)), ALL_WAYS, ALL_ENDS, LOOKS | {Rare.FORK: 50},
@@ -141,7 +139,8 @@ PROFILES: dict[str, Profile] = {
                                        "arena_test=3 arena_max=5")),
         Profile("huge", 100, ((20, 0, 5000), (10, 5000, 200 * KIB), (5, 200 * KIB, 9 * MIB)), ALL_WAYS, ALL_ENDS,
                 LOOKS | {Rare.TRIM: 50, Rare.SWITCH: 1000, Rare.START: 50, Rare.EXIT: 30}, threads=4,
-                environments=_tunables("hugetlb=1"), releases=("2.36", "2.41", "2.43"),
-                longest=8000, by_name_only=True),
+                environments=_tunables("hugetlb=0", "hugetlb=1", "hugetlb=1 top_pad=3000000", "hugetlb=2",
+                                       "hugetlb=2 mmap_threshold=100000", "hugetlb=2097152", "hugetlb=1073741824",
+                                       "hugetlb=4096"), longest=8000),
     )
 }  # fmt: skip

@@ -27,7 +27,6 @@ from memtwin.verify.shrink import shrink
 LEFT_OUT = (
     "contents and residency of what was mapped before the first operation, but for main_arena and mp_",
     "the thread-local pointers tcache and thread_arena: what they point to is compared",
-    "limits set in the middle of a run (profile limits), huge pages asked for by a tunable (profile huge)",
 )
 STOP = np.zeros(1, OPERATION)
 STOP["op"] = Play.STOP
@@ -80,9 +79,7 @@ class Task:
 def tasks(seed: str, operations: int, libc: Libc, names: list[str]) -> Iterator[Task]:
     """The columns of a run: profiles in turn, their lengths such that each has several turns."""
     dice = random.Random(seed)
-    chosen = [PROFILES[name] for name in names] or [
-        p for p in PROFILES.values() if (libc.release in p.releases or not p.releases) and not p.by_name_only
-    ]
+    chosen = [PROFILES[name] for name in names] or list(PROFILES.values())
     left = operations
     while left > 0:
         for profile in dice.sample(chosen, len(chosen)):

@@ -32,7 +32,7 @@ PAGE = 4096
 _PROT = {"r": 1, "w": 2, "x": 4}
 _FAILED = 2**64 - 1
 _EINVAL = 22
-_LIMITS = {2: "limit_data", 9: "limit_as"}  # RLIMIT_DATA, RLIMIT_AS
+_LIMITS = {2: "data_limit", 9: "as_limit"}  # RLIMIT_DATA, RLIMIT_AS
 _TASK_TOP_GAP = 128 << 20  # without randomisation, with a stack limit under 128 MiB (arch/x86/mm/mmap.c: mmap_base)
 
 
@@ -59,8 +59,8 @@ class LibcTwin:
             space,
             player.libc.release,
             tunables_of(environment, player.libc.release),
-            data_model="LP64" if player.libc.word == 8 else "ILP32",
-            cpus=len(os.sched_getaffinity(0)),
+            data_model=player.libc.data_model,
+            cpus=processors(player.libc.release),
             main_arena=player.main_arena(),
             mp=player.mp(),
         )
@@ -87,8 +87,9 @@ class LibcTwin:
 
     def play(self, until: int) -> None:
         """See Twin."""
-        if self.malloc.random_tcache_key:
-            self.malloc.tcache_key = self._player.tcache_key()
+        key = self._player.tcache_key() if self.malloc.random_tcache_key else 0
+        if key:
+            self.malloc.tcache_key = key
         while self._done < until and self._ending is None:
             self._end_forks()
             stop = min(until, self._forks[-1].end) if self._forks else until
@@ -290,10 +291,16 @@ class LibcTwin:
         """See Twin."""
 
 
+def processors(release: str) -> int:
+    """Processors that count here for a release's limit of arenas."""
+    return find_release(release).processors(len(os.sched_getaffinity(0)), os.cpu_count() or 1)
+
+
 def space_like(player: Player) -> AddressSpace:
     """An address space with the mappings of a player that stands before its first operation, and main_arena's bytes."""
-    space = AddressSpace(Machine(), 40)
+    space = AddressSpace(Machine(), 40, player.libc.word == 4)
     space.set_layout(space.task_size - _TASK_TOP_GAP & -PAGE, player.start_brk())
+    space.data_bytes = player.data_bytes()
     for line in player.start_maps:
         if line.path not in ("[vsyscall]", "[heap]"):
             _restore(space, line)
