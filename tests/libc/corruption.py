@@ -8,6 +8,8 @@ has its prev_size at + 2000 and its size at + 2008. BINS turns the thread cache 
 
 from __future__ import annotations
 
+import re
+
 BINS = "environment GLIBC_TUNABLES=glibc.malloc.tcache_count=0\n"
 LARGE = BINS + "p0 = malloc(2008)\np1 = malloc(24)\n"  # a chunk for the unsorted bin, and a guard above it
 TWO_LARGE = LARGE + "p2 = malloc(2008)\np3 = malloc(24)\n"
@@ -165,3 +167,36 @@ MESSAGES = {
     "2.41": _ALWAYS | _FAST | _SAFE_FAST | _SAFE_CACHE | _SMALL | _OLD_SIZE,
     "2.43": _ALWAYS | _SAFE_CACHE | _SMALL | _OLD_SIZE,
 }
+
+# The cases for 32-bit libraries: the same chunks, whose fields lie half as far from their user pointer.
+
+_FIELD = re.compile(r"word at (p\d+) \+ (-?\d+)(.*)")
+_LINK = re.compile(r"mangled (p\d+) \+ (-?\d+)")
+
+
+def for_ilp32(name: str, script: str) -> str:
+    """A case with words of four bytes. Sizes stay: a request gives a chunk of the same size there, down to 32."""
+    if name == "double-top":  # a top's size is no multiple of 16 there, which is noticed first
+        script = script.replace("free(", "word at p0 + 24 := 0x10001\nfree(")
+        name = "top-freed"
+    lines = []
+    for line in script.splitlines():
+        match = _FIELD.fullmatch(line)
+        if match:
+            rest = match[3]
+            if not name.startswith("tcache"):  # links of fast bins lead to chunks, not to user pointers
+                rest = _LINK.sub(lambda link: f"mangled {link[1]} + {int(link[2]) // 2}", rest)
+            line = f"word at {match[1]} + {_offset(name, int(match[2]))}{_value(rest)}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _offset(name: str, offset: int) -> int:
+    """Where a field lies: of the chunk itself, or of the one behind it, whose user pointer is `chunk` bytes on."""
+    chunk = 32 if name.startswith("top-") else (offset + 16) // 16 * 16 if offset > 24 else 0
+    return chunk + (offset - chunk) // 2
+
+
+def _value(rest: str) -> str:
+    """A size of one header, 16 on 64-bit machines, is 8."""
+    return {" := 17": " := 9", " := 0x11": " := 9", " := 0x10": " := 8"}.get(rest, rest)

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +17,7 @@ from memtwin.libc.malloc import Malloc
 from memtwin.libc.tunables import tunables_of
 from memtwin.trace.schema import Op
 from memtwin.verify.libc.script import parse_script
-from memtwin.verify.libc.twin import space_like
-
-WORD = 2**64 - 1
+from memtwin.verify.libc.twin import processors, space_like
 
 
 @dataclass
@@ -84,7 +81,8 @@ def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
         space_like(player),
         player.libc.release,
         tunables_of(environment, player.libc.release),
-        cpus=len(os.sched_getaffinity(0)),
+        player.libc.data_model,
+        cpus=processors(player.libc.release),
         main_arena=player.main_arena(),
         mp=player.mp(),
     )
@@ -112,7 +110,7 @@ def perform(
             side.signal = 6 if malloc.dead else malloc.space.stop_signal
             side.message = malloc.abort or ""
             return side
-        side.results.append((result & WORD, malloc.errno))
+        side.results.append((result & malloc.word_mask, malloc.errno))
         if check_every and number % check_every == 0:
             validate_heap(malloc)
     return side
@@ -137,14 +135,11 @@ def library_calls(malloc: Malloc, rows: npt.NDArray[Any]) -> None:
     for row in rows:
         malloc.switch_thread(int(row["thread"]))
         op, size, argument, pointer = (int(row[name]) for name in ("op", "size", "argument", "pointer"))
-        if op == Play.POKE:  # it writes into a block of its own
-            malloc.space.write(pointer + size, argument.to_bytes(8, "little"))
-            continue
         if op == Op.FREE:
             malloc.free(pointer)
             continue
         if op == Play.POKE:  # the library has written into its block
-            malloc.space.write(pointer + size, argument.to_bytes(8, "little"))
+            store(malloc, pointer + size, argument)
             continue
         if op == Op.MALLOC:
             made = malloc.malloc(size)
@@ -157,15 +152,17 @@ def library_calls(malloc: Malloc, rows: npt.NDArray[Any]) -> None:
 def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:
     """One operation, as host/player.c's perform has it."""
     op, slot = int(row["op"]), int(row["slot"])
-    size, argument, byte = int(row["size"]), int(row["argument"]), int(row["byte"])
+    whole, argument, byte = int(row["size"]), int(row["argument"]), int(row["byte"])
     p = pointers[slot]
-    signed = size - (1 << 64) if size >> 63 else size
-    other = (pointers[argument >> 32] + int32(argument)) & WORD if op in (72, 71, 74) else 0
+    size, signed = whole & malloc.word_mask, whole - (1 << 64) if whole >> 63 else whole
+    other = (pointers[argument >> 32] + int32(argument)) & malloc.word_mask if op in (72, 71, 74) else 0
     if op in MAKERS:
-        pointers[slot] = MAKERS[op](malloc, size, argument)
+        pointers[slot] = MAKERS[op](malloc, size, argument & malloc.word_mask)
         return pointers[slot]
     if op in (Op.REALLOC, Op.REALLOCARRAY):
-        made = malloc.realloc(p, size) if op == Op.REALLOC else malloc.reallocarray(p, size, argument)
+        made = (
+            malloc.realloc(p, size) if op == Op.REALLOC else malloc.reallocarray(p, size, argument & malloc.word_mask)
+        )
         if made or size == 0 or (op == Op.REALLOCARRAY and argument == 0):
             pointers[slot] = made
         return int(made)
@@ -181,7 +178,7 @@ def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:
         return int(malloc.malloc_usable_size(p))
     elif op in (Play.MALLINFO, Play.MALLINFO2):
         info = malloc.mallinfo() if op == Play.MALLINFO else malloc.mallinfo2()
-        side.values.append([v & (0xFFFFFFFF if op == Play.MALLINFO else WORD) for v in info.values()])
+        side.values.append([v & (0xFFFFFFFF if op == Play.MALLINFO else malloc.word_mask) for v in info.values()])
         return 10 * (len(side.values) - 1)
     elif op == Play.MALLOC_STATS:
         side.text += malloc.malloc_stats()
@@ -193,19 +190,24 @@ def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:
         if argument < usable:
             malloc.space.write(p + argument, bytes([byte]) * min(size, usable - argument))
     elif op == Play.POKE:
-        malloc.space.write(p + signed, argument.to_bytes(8, "little"))
+        store(malloc, p + signed, argument)
     elif op == Play.POKE_POINTER:
-        malloc.space.write(p + signed, other.to_bytes(8, "little"))
+        store(malloc, p + signed, other)
     elif op == Play.POKE_LINK:
-        malloc.space.write(p + signed, (((p + signed) >> 12) ^ other).to_bytes(8, "little"))
+        store(malloc, p + signed, ((p + signed) >> 12) ^ other)
     elif op == Play.PEEK:
-        return int.from_bytes(malloc.space.read(p + signed, 8), "little")
+        return int.from_bytes(malloc.space.read(p + signed, malloc.word), "little")
     elif op == Play.SET:
         pointers[slot] = other
         return other
     else:
         return further(malloc, row, pointers)
     return 0
+
+
+def store(malloc: Malloc, address: int, value: int) -> None:
+    """The process writes a word."""
+    malloc.space.write(address & malloc.word_mask, (value & malloc.word_mask).to_bytes(malloc.word, "little"))
 
 
 def further(malloc: Malloc, row: Any, pointers: list[int]) -> int:

@@ -7,7 +7,18 @@ from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.parameters import mp_bytes
-from memtwin.libc.release import DEFAULT, RELEASES, ROWS, VERIFIED, Release, find_release, nearest_release, number
+from memtwin.libc.release import (
+    DEFAULT,
+    ILP32_RELEASES,
+    RELEASES,
+    ROWS,
+    VERIFIED,
+    Release,
+    find_release,
+    nearest_release,
+    number,
+    taken_for,
+)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -16,15 +27,6 @@ def test_rows_cite_their_source(row):
     assert len(row.commit) >= 10 and int(row.commit, 16)
     assert row.subject and row.effect
     assert not row.until or number(row.first) < number(row.until)
-
-
-def test_every_row_is_asked_or_worked_out():
-    """A row that no release's behaviour depends on is a comment, not a row."""
-    malloc = Malloc(AddressSpace(window_bits=32))
-    elsewhere = {
-        "safe_linking", "tcache_fills_16", "arena_limit_by_affinity", "tunables_on_heap",
-    }  # fmt: skip
-    assert all(hasattr(malloc, row.name) for row in ROWS if row.name not in elsewhere)
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -57,3 +59,27 @@ def test_nearest(name, nearest):
 def test_nearest_of_no_release():
     with pytest.raises(UserError, match="no glibc release"):
         nearest_release("new")
+
+
+def test_nearest_is_told_in_one_line():
+    assert taken_for("2.36") == "glibc 2.36 is modelled: it is taken as it is"
+    assert taken_for("2.44") == "glibc 2.44 is not modelled: the nearest release is taken, 2.43"
+    assert nearest_release("2.40", VERIFIED) == "2.41"
+
+
+@pytest.mark.parametrize("release", ILP32_RELEASES)
+def test_each_32_bit_release_allocates(release):
+    malloc = Malloc(AddressSpace(window_bits=32, compat=True), release, data_model="ILP32")
+    blocks = [malloc.malloc(size) for size in (10, 100, 2000, 300_000)]
+    assert all(block % 16 == 0 for block in blocks) and len(set(blocks)) == 4
+    for block in blocks:
+        malloc.free(block)
+    assert malloc.abort is None and malloc.malloc(1 << 31) == 0
+    assert len(mp_bytes(malloc)) == Release(release, 4).mp_size == 76
+    assert Release(release, 4).state_size == 1116
+
+
+@pytest.mark.parametrize(("release", "model"), [("2.41", "ILP32"), ("2.36", "LLP64"), ("2.99", "ILP32")])
+def test_what_is_not_known_of_a_data_model_is_refused(release, model):
+    with pytest.raises(UserError, match="not modelled"):
+        find_release(release, model)

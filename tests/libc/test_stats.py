@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from tests.libc.sides import play, same
 
+from memtwin.host.libcs import find_libc
 from memtwin.host.player import Play
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.malloc import Malloc
@@ -20,9 +21,9 @@ LOOKS = (Play.MALLINFO, Play.MALLINFO2, Play.MALLOC_STATS, Play.MALLOC_INFO)
 ELSEWHERE = (Play.LIMIT, Play.STOP, Op.FORK, Op.THREAD_START, Op.THREAD_EXIT)
 
 
-def looked_at(profile: str, seed: int, count: int) -> npt.NDArray[Any]:
+def looked_at(profile: str, seed: int, count: int, word: int = 8) -> npt.NDArray[Any]:
     """A random column with a look at the statistics every 50 calls."""
-    column = generate(PROFILES[profile], seed, count, 8)
+    column = generate(PROFILES[profile], seed, count, word)
     column = column[~np.isin(column["op"], ELSEWHERE)].copy()
     dice = random.Random(seed)
     for at in range(0, len(column), 50):
@@ -31,16 +32,16 @@ def looked_at(profile: str, seed: int, count: int) -> npt.NDArray[Any]:
 
 
 @pytest.mark.parametrize("profile", ["tiny", "mixed", "large", "trim", "knobs"])
-def test_equal_after_random_calls(libc: str, profile: str) -> None:
+def test_equal_after_random_calls(any_libc: str, profile: str) -> None:
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    host, twin, _ = play(libc, looked_at(profile, seed, 1000))
+    host, twin, _ = play(any_libc, looked_at(profile, seed, 1000, find_libc(any_libc).word))
     same(host, twin)
     assert host.values and host.text
 
 
-def test_before_the_first_call(libc: str) -> None:
-    host, twin, _ = play(libc, "mallinfo()\nmallinfo2()\nmalloc_stats()\nmalloc_info(0)\nmalloc_info(1)\n")
+def test_before_the_first_call(any_libc: str) -> None:
+    host, twin, _ = play(any_libc, "mallinfo()\nmallinfo2()\nmalloc_stats()\nmalloc_info(0)\nmalloc_info(1)\n")
     same(host, twin)
     assert host.results[-1] == (22, 0)
 

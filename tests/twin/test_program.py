@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from memtwin import Machine, Process, UserError
 from memtwin.host.libcs import find_libc
 from memtwin.host.personality import without_randomisation
+from memtwin.libc.check import validate_heap
 from memtwin.libc.release import RELEASES
 from memtwin.twin.program import Image, image_of
-from memtwin.twin.smallprogram import small_program
+from memtwin.twin.smallprogram import small_program, small_program_32
 from memtwin.verify.script import maps_differences
 
 SOURCE = r"""
@@ -141,6 +143,56 @@ def test_what_is_no_program_is_told_in_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError) as refusal:
             Machine().spawn(str(path))
         assert "\n" not in str(refusal.value)
+
+
+def test_the_32_bit_twin_stands_where_a_small_32_bit_program_stands(tmp_path: Path) -> None:
+    (tmp_path / "empty.c").write_text("int main(void) { return 0; }")
+    tried = subprocess.run(["cc", "-m32", "-o", tmp_path / "empty", tmp_path / "empty.c"], capture_output=True)
+    if tried.returncode:
+        pytest.skip("cc -m32 makes no programs here: apt install gcc-multilib")
+    maps, addresses = real_program(tmp_path, "-m32")
+    real = image_of(maps, 0x5655A000)
+    cache = Path("/etc/ld.so.cache")
+    twin = small_program_32(cache_pages=-(-cache.stat().st_size // 4096) if cache.exists() else 0)
+    if _libc_size(real) != _libc_size(twin):
+        pytest.skip(f"another build of the 32-bit libc than Debian 12's: {_libc_size(real):#x} bytes")
+    shape = [(m.start, m.end, m.prot, m.offset) for m in twin.mappings]
+    assert [(m.start, m.end, m.prot, m.offset) for m in real.mappings] == shape
+    process = Machine().spawn(image=twin, data_model="ILP32")
+    assert [process.malloc(100), process.malloc(1000), process.malloc(200000), process.sbrk(0)] == addresses
+
+
+def test_a_32_bit_process_is_looked_at_like_any_other() -> None:
+    process = Machine().spawn(data_model="ILP32")
+    blocks = [process.malloc(40 * number) for number in range(30)]
+    for block in blocks[::2]:
+        process.free(block)
+    mapped = process.malloc(300_000)
+    assert process.word == 4 and max(blocks) < 1 << 32 and all(block % 16 == 0 for block in (*blocks, mapped))
+    chunks = process.heap().chunks
+    assert [chunk.pointer for chunk in chunks if chunk.state == "live"][1:] == blocks[1::2]
+    assert {chunk.list for chunk in chunks if chunk.pointer == blocks[0]} == {"tcache 0x10"}
+    assert all(one.address + one.size == other.address for one, other in pairwise(chunks))
+    assert validate_heap(process.libc, [*blocks[1::2], mapped]).cached == 13
+    assert "a mapping of its own" in process.explain(mapped + 7)
+    assert process.pointer[blocks[0]] == blocks[0] >> 12  # the last of its list, mangled
+    assert process.malloc(1 << 31) == 0 and process.errno == 12
+    thread = process.thread()
+    block = thread.malloc(50)
+    assert [chunk.pointer for chunk in process.heaps()[1].chunks][1] == block
+    child = process.fork()
+    assert child.word == 4 and child.malloc(40) == process.malloc(40)
+
+
+def test_what_is_not_modelled_with_32_bits_is_refused() -> None:
+    with pytest.raises(UserError, match=r"glibc 2\.41 is not modelled for ILP32: known releases are 2\.36"):
+        Machine().spawn(data_model="ILP32", glibc="2.41")
+    with pytest.raises(UserError, match="ILP32"):
+        Machine().spawn("/bin/true", data_model="ILP32")
+    with pytest.raises(UserError, match="LP64 and ILP32 are"):
+        Machine().spawn(data_model="LLP64")
+    with pytest.raises(UserError, match="32-bit processes are modelled on x86_64"):
+        Machine(profile="linux-6.18-arm64-16k").spawn(data_model="ILP32")
 
 
 def _libc_size(image: object) -> int:

@@ -15,7 +15,7 @@ from memtwin.verify.libc.script import parse_script
 from memtwin.verify.libc.twin import LibcTwin
 
 
-@pytest.fixture(params=VERIFIED)
+@pytest.fixture(params=(*VERIFIED, "2.36-i386"))
 def libc(request: pytest.FixtureRequest):
     if request.param not in available():
         pytest.skip(f"no C library {request.param}: make libcs")
