@@ -150,6 +150,45 @@ def test_a_program_that_has_the_address_of_malloc(tmp_path: Path, recorded: Reco
     assert result.exact
 
 
+HEAPS = r"""
+#include <pthread.h>
+#include <stdlib.h>
+#define COUNT 60000
+static void *work(void *unused)
+{
+    static char *blocks[COUNT];
+    for (int i = 0; i < COUNT; i++)
+        *(blocks[i] = malloc(2000 + i % 700)) = 1;
+    for (int i = 0; i < COUNT; i += 2)
+        free(blocks[i]);
+    for (int i = 0; i < COUNT; i += 2)
+        blocks[i] = malloc(1500 + i % 900);
+    for (int i = COUNT; i-- > 0;)
+        free(blocks[i]);
+    return unused;
+}
+int main(void)
+{
+    pthread_t id;
+    for (int i = 0; i < 2; i++) {
+        pthread_create(&id, NULL, work, NULL);
+        pthread_join(id, NULL);
+    }
+}
+"""
+
+
+def test_an_arena_of_several_heaps(tmp_path: Path, recorded: Recorder) -> None:
+    """A thread has more than the 64 MiB of a heap; another finds what is left of its arena."""
+    program = tmp_path / "heaps"
+    command = ["cc", "-O1", "-fno-builtin", "-pthread", "-xc", "-", "-o", str(program)]
+    subprocess.run(command, input=HEAPS, text=True, check=True)
+    result = only(recorded(program))
+    assert result.peak_rss_bytes > 128 * MIB
+    assert result.exact
+    assert result.agreement == 1.0
+
+
 def test_uncompiled_it_finds_the_same(recorded: Recorder, programs: Path) -> None:
     trace = recorded(programs / "threads", "fork", "2", "100")
     compiled = [one.to_json() for one in replay(trace).processes]

@@ -50,6 +50,7 @@ cdef class Player:
     cdef int64_t pages
     cdef bint pause
 
+    @cython.locals(malloc=Malloc, space=AddressSpace, line=TimeLine)
     cpdef uint64_t play(self, uint64_t start, uint64_t stop)
     cdef void play_malloc(self, uint64_t i, uint64_t size) noexcept
     cdef inline void settle_quick(self, uint64_t i, uint64_t got, uint64_t size) noexcept

@@ -96,16 +96,17 @@ class Player:
 
         It stops before an event that is no allocator call, and after the first mismatch.
         """
+        malloc, space, line = self.malloc, self.space, self.line
         i = start
-        bins = quick_bins(self.malloc)
+        bins = quick_bins(malloc)
         ahead = self.rows - AHEAD if self.rows > AHEAD else 0
         while i < stop:
             op = load8(self.op + i)
             tid = load32(self.thread + 4 * i)
             if tid != self.tid:
                 self.tid = tid
-                self.malloc.switch_thread(tid)
-                bins = quick_bins(self.malloc)
+                malloc.switch_thread(tid)
+                bins = quick_bins(malloc)
             if i < ahead:
                 # a free's block or the one that a malloc will give, if the twin has it where the trace says
                 address = load64(self.pointer + 8 * (i + AHEAD)) | load64(self.result + 8 * (i + AHEAD))
@@ -113,25 +114,25 @@ class Player:
                 prefetch(self.window + (address & self.mask) - 16)
             if op == OP_MALLOC:
                 size = load64(self.size + 8 * i)
-                got = quick_malloc(self.malloc, size, bins, size + 1)
+                got = quick_malloc(malloc, size, bins, size + 1)
                 if got:
                     self.settle_quick(i, got, size)
                 else:
                     self.play_malloc(i, size)
-                    bins = quick_bins(self.malloc)
+                    bins = quick_bins(malloc)
             elif op == OP_FREE:
                 address = self.take(load64(self.pointer + 8 * i))
-                first = quick_free(self.malloc, address, bins)
+                first = quick_free(malloc, address, bins)
                 if first:
                     self.live_bytes -= first - 1
                 else:
                     self.play_free(address)
-                    bins = quick_bins(self.malloc)
+                    bins = quick_bins(malloc)
             elif self.play_other(i, op):
-                bins = quick_bins(self.malloc)
+                bins = quick_bins(malloc)
             else:
                 return i
-            if self.space.anon_pages != self.pages or self.first + i >= self.line.next:
+            if space.anon_pages != self.pages or self.first + i >= line.next:
                 self.note_rss(self.first + i)  # in each span of the line: what lives changes without the RSS
             i += 1
             if self.pause:
