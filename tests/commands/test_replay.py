@@ -64,6 +64,14 @@ def test_what_if_stands_beside(trace: Path) -> None:
     assert value["what_if"]["processes"][0]["system_calls"]["brk"] > value["processes"][0]["system_calls"]["brk"]
 
 
+def test_nearest_says_what_it_takes(trace: Path) -> None:
+    done = memtwin("replay", trace, "--glibc", "nearest", "--json")
+    assert done.returncode == 0, done.stderr
+    release = json.loads(done.stdout)["processes"][0]["glibc"]
+    assert f"glibc {release} is modelled: it is taken as it is" in done.stderr
+    assert "what_if" not in json.loads(done.stdout)
+
+
 def test_run_is_the_program_and_the_answer(tmp_path: Path) -> None:
     done = memtwin("run", "-o", tmp_path / "kept", "--json", "--", "sh", "-c", "echo from the program; exit 7")
     assert done.returncode == 7

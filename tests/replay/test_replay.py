@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +17,7 @@ import numpy as np
 import pytest
 from tests.replay.conftest import ROOT, Recorder
 
+from memtwin.errors import UserError
 from memtwin.replay.replay import replay
 from memtwin.replay.result import Ledger, ProcessResult
 from memtwin.replay.twin import Options
@@ -78,6 +81,7 @@ KNOBS = [
     ("tcache_count", 1, 7, "crowd 0"),
     ("tcache_max", 256, 1032, "crowd 0"),
     ("arena_max", 1, 0, "crowd 4"),
+    ("hugetlb", 2, 0, "crowd 2"),
 ]
 
 
@@ -136,6 +140,29 @@ def test_a_difference_is_described(fragment: Trace, monkeypatch: pytest.MonkeyPa
     assert len(found.last_events) == 10
     assert any(line.startswith("arena") for line in found.state)
     assert any(line.startswith("tcache") for line in found.state)
+
+
+def test_an_unknown_release_is_refused_or_the_nearest_is_taken(
+    fragment: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = fragment.processes[0].header
+    monkeypatch.setitem(fragment.processes[0].__dict__, "header", dataclasses.replace(header, glibc="2.99"))
+    with pytest.raises(UserError, match=r"the nearest is 2\.43\): --glibc nearest takes the nearest"):
+        only(fragment)
+    taken = only(fragment, Options(nearest=True))
+    assert taken.glibc == "2.43" and 0 < taken.equal < taken.compared  # recorded on another
+    assert only(fragment, Options({"mmap_threshold": 64 * KIB}, nearest=True)).glibc == "2.43"
+
+
+def test_the_limit_of_arenas_on_one_processor(recorded: Recorder, programs: Path) -> None:
+    """More threads than eight for the one processor that they may use: most releases count all that there are."""
+    if shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
+        pytest.skip("needs taskset (apt install util-linux) and two processors")
+    trace = recorded("taskset", "-c", str(min(os.sched_getaffinity(0))), programs / "threads", "crowd", "20", "2000")
+    image = trace.processes[-1]
+    assert (image.header.cpus, image.header.cpus_online) == (1, os.cpu_count())
+    result = replay(trace).processes[-1]
+    assert result.exact and result.agreement == 1.0
 
 
 def test_a_program_that_has_the_address_of_malloc(tmp_path: Path, recorded: Recorder) -> None:

@@ -80,6 +80,7 @@ class RawFileWriter:
             "executable": "/bin/true",
             "command_line": "true%00-x",
             "cpus_allowed": "2",
+            "cpus_online": "0-3,5\n",
         }
         self.chunks: list[bytes] = []
         self.streams: list[RawStream] = []

@@ -71,6 +71,7 @@ def test_a_family_becomes_a_tree(tmp_path: Path, target: Path) -> None:
     assert header.operations == {"FREE": 4, "LOST": 1, "FORK": 1, "MAPS": 1, "END": 1}
     assert (header.duration_ns, header.peak_rss_bytes) == (3 * 10**9, 8192)
     assert header.command == ("true", "-x") and header.glibc == "2.36" and header.cpus == 2
+    assert header.cpus_online == 5
     assert child.header.ending == "exec" and child.header.allocated_bytes == 100
     assert program.header.ending == "recording stopped: the disk was full (ENOSPC)"
     assert [one.event for one in shell.snapshots()] == [5]

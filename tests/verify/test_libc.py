@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from memtwin.commands.verify_libc import format_report, run
-from memtwin.host.libcs import available, find_libc
+from memtwin.commands.verify_libc import format_report, nearest_library, run
+from memtwin.host.libcs import available, find_libc, host_release
 from memtwin.libc.release import VERIFIED
 from memtwin.verify.libc.compare import compare
 from memtwin.verify.libc.run import verify
@@ -66,6 +66,23 @@ def test_the_command(capsys):
     assert run("2.36", "abc", 1000, None, False, True) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["operations"] >= 1000 and report["differences"] == []
+
+
+def test_nearest_is_this_machines_or_close(capsys):
+    if nearest_library() not in available():
+        pytest.skip("no C library near this machine's: make libcs")
+    assert run("nearest", "abc", 500, None, False, True) == 0
+    told = capsys.readouterr()
+    assert f"this machine has glibc {host_release()}: " in told.err
+    assert json.loads(told.out)["libc"] in VERIFIED
+
+
+def test_jobs_share_the_operations(capsys):
+    if "2.36" not in available():
+        pytest.skip("no C library 2.36: make libcs")
+    assert run("2.36", "abc", 2000, None, False, True, 2) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["operations"] >= 2000 and report["seed"] == "abc" and report["differences"] == []
 
 
 def test_an_unknown_library_is_a_user_error():

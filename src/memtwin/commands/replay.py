@@ -19,25 +19,21 @@ from memtwin.replay.trees import replay_view
 from memtwin.replay.twin import Options
 from memtwin.trace.reader import Trace, open_trace
 
-_GLIBC_HELP = "What if: another release of glibc. nearest: as it was, an unknown release as the nearest known one."
+GLIBC_HELP = "What if: another release of glibc. nearest: as it was, an unknown release as the nearest known one."
 _SETTINGS_HELP = f"What if: NAME=VALUE, may be repeated; NAME is one of {', '.join(TUNABLES)}."
 
 
 def command(
     directory: Annotated[Path, typer.Argument(help="A trace, as `memtwin record` leaves it.")],
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_SETTINGS_HELP)] = None,
-    glibc: Annotated[str, typer.Option("--glibc", help=_GLIBC_HELP, show_default=False)] = "",
+    glibc: Annotated[str, typer.Option("--glibc", help=GLIBC_HELP, show_default=False)] = "",
     pid: Annotated[int | None, typer.Option("--pid", help="Show this process in full instead of the biggest.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
     """Replay a trace in the twin: where the memory went, and with --set where it would have gone."""
-    nearest = glibc == NEAREST
-    options = Options(parse_settings(settings or []), "" if nearest else glibc, nearest)
+    options = options_of(settings, glibc)
     finish_import(directory)
     trace = open_trace(directory)
-    if nearest:
-        for release in sorted({image.header.glibc for image in trace.processes if image.header.glibc}):
-            print(taken_for(release), file=sys.stderr)
     real, what_if = replay_both(trace, options)
     if as_json:
         print(json.dumps(to_json(trace, real, what_if), indent=1))
@@ -45,8 +41,20 @@ def command(
         output_console().print(replay_view(trace, real, what_if, pid))
 
 
+def options_of(settings: list[str] | None, glibc: str) -> Options:
+    """What --set and --glibc ask for. UserError: a setting that is none."""
+    nearest = glibc == NEAREST
+    return Options(parse_settings(settings or []), "" if nearest else glibc, nearest)
+
+
 def replay_both(trace: Trace, options: Options) -> tuple[Replay, Replay | None]:
-    """The replay of what happened, and that under the options if they ask for another one; with a progress bar."""
+    """The replay of what happened, and that under the options if they ask for another one; with a progress bar.
+
+    Which releases stand for the recorded ones is told first, if the nearest were asked for.
+    """
+    if options.nearest:
+        for release in sorted({image.header.glibc for image in trace.processes if image.header.glibc}):
+            print(taken_for(release), file=sys.stderr)
     events = sum(image.events for image in trace.processes)
     with count_progress("replaying", events * (1 + options.what_if)) as progress:
         real = replay(trace, Options(nearest=options.nearest), progress=progress)

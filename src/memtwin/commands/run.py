@@ -14,11 +14,9 @@ import typer
 
 from memtwin.commands.progress import byte_progress, output_console
 from memtwin.commands.record import tell
-from memtwin.commands.replay import replay_both, to_json
+from memtwin.commands.replay import GLIBC_HELP, options_of, replay_both, to_json
 from memtwin.recording import record
-from memtwin.replay.settings import parse_settings
 from memtwin.replay.trees import replay_view
-from memtwin.replay.twin import Options
 
 # The program's own options follow its name, also without --.
 SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
@@ -33,11 +31,12 @@ def command(
     program: Annotated[list[str], typer.Argument(help=_PROGRAM_HELP, show_default=False)],
     directory: Annotated[Path | None, typer.Option("-o", "--output", help="Keep the trace in this directory.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help=_SET_HELP)] = None,
+    glibc: Annotated[str, typer.Option("--glibc", help=GLIBC_HELP, show_default=False)] = "",
     fast: Annotated[bool, typer.Option("--fast", help=_FAST_HELP)] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object, behind the program's own output.")] = False,
 ) -> None:
     """Run a program, replay its allocations in the twin, and show where its memory went. Exits as the program did."""
-    options = Options(parse_settings(settings or []))
+    options = options_of(settings, glibc)
     with TemporaryDirectory(prefix="memtwin-") if directory is None else nullcontext(str(directory)) as place:
         target = directory or Path(place) / "trace"
         done = record(program, target, fast=fast, progress=lambda: byte_progress("importing"))

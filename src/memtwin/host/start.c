@@ -292,6 +292,7 @@ static void put_texts(void)
     put_string("machine", system.machine);
     put_number("personality", (uint64_t)SYS_1(SYS_personality, 0xffffffff));
     put_number("cpus_allowed", (uint64_t)CPU_COUNT(&cpus));
+    put_file("cpus_online", "/sys/devices/system/cpu/online");
     put_file("thp_enabled", "/sys/kernel/mm/transparent_hugepage/enabled");
     put_file("thp_defrag", "/sys/kernel/mm/transparent_hugepage/defrag");
     put_file("thp_shmem", "/sys/kernel/mm/transparent_hugepage/shmem_enabled");

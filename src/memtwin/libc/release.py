@@ -229,7 +229,7 @@ def find_release(name: str, data_model: str = "LP64") -> Release:
     if name not in RELEASES:
         raise UserError(
             f"glibc {name!r} is not modelled: known releases are {', '.join(RELEASES)}"
-            + (f" (the nearest is {nearest_release(name)}: nearest takes it)" if _parts(name) else "")
+            + (f" (the nearest is {nearest_release(name)})" if _parts(name) else "")
         )
     if data_model not in WORDS:
         raise UserError(f"data model {data_model!r} is not modelled: {' and '.join(WORDS)} are")

@@ -12,11 +12,12 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
+from memtwin.errors import UserError
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.profile import PROFILES, KernelProfile
 from memtwin.libc.malloc import Malloc
-from memtwin.libc.release import nearest_release
+from memtwin.libc.release import find_release, nearest_release
 from memtwin.libc.tunables import tunables_of
 from memtwin.replay.mappings import Mappings, Spans
 from memtwin.replay.player import Player
@@ -61,6 +62,14 @@ def profile_for(header: Header) -> KernelProfile:
     return chosen.with_page_size(header.page_size) if header.page_size != chosen.page_size else chosen
 
 
+def _check_known(release: str) -> None:
+    """UserError: the recorded release is not modelled; it says what may be done."""
+    try:
+        find_release(release)
+    except UserError as error:
+        raise UserError(f"{error}: --glibc nearest takes the nearest") from None
+
+
 class Twin:
     """The parts of one image's twin. `hidden` counts system calls that the replay made on its own account."""
 
@@ -84,11 +93,14 @@ class Twin:
         mappings = Mappings(space, corrections)
         mappings.begin(header, snapshot)
         library = library_data(header, snapshot, mappings)
+        release = options.release(header)
+        if release == header.glibc:
+            _check_known(release)
         malloc = Malloc(
             space,
-            options.release(header),
+            release,
             {**tunables_of(header.environment), **options.settings},
-            cpus=header.cpus,
+            cpus=find_release(release).processors(header.cpus, header.cpus_online or header.cpus),
             main_arena=library + MAIN_ARENA,
             mp=library + MP,
         )

@@ -227,6 +227,7 @@ def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _
         kernel=texts.get("kernel", ""),
         page_size=facts.page_size or 4096,
         cpus=_number(texts, "cpus_allowed", 1),
+        cpus_online=_listed(texts.get("cpus_online", "")),
         huge_pages=_chosen(texts.get("thp_enabled", "")),
         personality=_number(texts, "personality", 0),
         overcommit=_number(texts, "overcommit", 0),
@@ -249,6 +250,14 @@ def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _
         peak_rss_bytes=work.peak_rss_bytes,
         notes=tuple(_notes(work, _became_unrecorded(member, work))),
     )
+
+
+def _listed(text: str) -> int:
+    """How many numbers a list such as "0-3,5" has; 0 for what is no such list."""
+    ranges = [part.split("-") for part in text.strip().split(",")]
+    if not all(len(ends) in (1, 2) and all(end.isdecimal() and len(end) < 8 for end in ends) for ends in ranges):
+        return 0
+    return max(sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges), 0)
 
 
 def _ending(raw: RawFile, work: _ImageImport) -> str:

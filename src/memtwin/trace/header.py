@@ -45,7 +45,8 @@ class Header:
     architecture: str = ""  # uname -m
     kernel: str = ""  # uname -r
     page_size: int = 4096
-    cpus: int = 1  # that the image may run on; the arena limit is 8 times this
+    cpus: int = 1  # that the image may run on
+    cpus_online: int = 0  # that there are; 0 unknown. The limit of arenas counts these or those (Release.processors)
     huge_pages: str = ""  # /sys/kernel/mm/transparent_hugepage/enabled, the chosen word
     personality: int = 0
     overcommit: int = 0  # vm.overcommit_memory
