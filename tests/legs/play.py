@@ -14,6 +14,7 @@ from typing import Any
 
 import memtwin
 from memtwin.errors import Killed
+from memtwin.libc.release import RELEASES
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 
@@ -25,7 +26,7 @@ def main(seed: str, calls: int) -> None:
     """Print what happened."""
     draw = random.Random(seed)
     machine = Machine(ram="64 MiB", swap="16 MiB")
-    processes = [machine.spawn()]
+    processes = [spawned(draw, machine)]
     seen: list[Any] = []
     for _ in range(calls):
         process = draw.choice(processes)
@@ -33,9 +34,17 @@ def main(seed: str, calls: int) -> None:
             seen.append([one_call(draw, process, processes), process.errno, process.minflt, process.majflt])
         except Killed as death:
             seen.append(str(death))
-            processes = [one for one in processes if one.ended is None] or [machine.spawn()]
+            processes = [one for one in processes if one.ended is None] or [spawned(draw, machine)]
     last = [[one.maps, digest(one)] for one in processes]
     print(json.dumps({"where": memtwin.__file__, "seen": seen, "last": last}, default=str))
+
+
+def spawned(draw: random.Random, machine: Machine) -> Process:
+    """A process of some release, 32-bit now and then."""
+    release, tunables = draw.choice(RELEASES), draw.choice(({}, {}, {"hugetlb": 1}, {"hugetlb": 2}))
+    if draw.random() < 0.4:
+        return machine.spawn(data_model="ILP32", tunables=tunables)
+    return machine.spawn(glibc=release, tunables=tunables if int(release.split(".")[1]) >= 35 else {})
 
 
 def one_call(draw: random.Random, process: Process, processes: list[Process]) -> Any:

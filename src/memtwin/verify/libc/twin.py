@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,13 @@ import numpy.typing as npt
 from memtwin.host.player import ENTRY, HIDDEN, MapsLine, Play, Player
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
+from memtwin.kernel.profile import KernelProfile
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.parameters import write_mp
 from memtwin.libc.release import find_release
 from memtwin.libc.tunables import tunables_of
 from memtwin.trace.schema import Op
+from memtwin.verify.golden import profile
 from memtwin.verify.libc.performing import Performer
 
 PAGE = 4096
@@ -298,7 +300,7 @@ def processors(release: str) -> int:
 
 def space_like(player: Player) -> AddressSpace:
     """An address space with the mappings of a player that stands before its first operation, and main_arena's bytes."""
-    space = AddressSpace(Machine(), 40, player.libc.word == 4)
+    space = AddressSpace(Machine(profile=_kernel()), 40, player.libc.word == 4)
     space.set_layout(space.task_size - _TASK_TOP_GAP & -PAGE, player.start_brk())
     space.data_bytes = player.data_bytes()
     for line in player.start_maps:
@@ -310,6 +312,11 @@ def space_like(player: Player) -> AddressSpace:
     start = player.main_arena()
     space.write(start, player.memory(start, start + player.state_size()).tobytes())
     return space
+
+
+def _kernel() -> KernelProfile:
+    """The kernel that the twin's process runs on: where huge pages are given as they are here."""
+    return replace(KernelProfile(), thp=profile()["thp"])
 
 
 def _restore(space: AddressSpace, line: MapsLine) -> None:
