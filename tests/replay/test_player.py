@@ -83,6 +83,16 @@ def test_quick_and_ordinary_calls_do_the_same(release: str) -> None:
     validate_heap(played)
 
 
+def test_it_stops_where_the_twin_does() -> None:
+    malloc = allocator("2.36")
+    block = malloc.malloc(100)
+    played = allocator("2.36")
+    player = Player(played, played.space, TimeLine(100))
+    player.load(columns_of([(Op.MALLOC, THREADS[0], 100, 0, block), *[(Op.FREE, THREADS[0], 0, block, 0)] * 99]))
+    assert player.play(0, 100) == 3
+    assert played.abort == "free(): double free detected in tcache 2"
+
+
 def size_freed(calls: list[Call]) -> Iterator[int]:
     """The sizes of the blocks that were freed."""
     sizes: dict[int, int] = {}

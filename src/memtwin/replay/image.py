@@ -121,7 +121,7 @@ class ImageReplay:
             row = player.play(row, stop)
             if player.differs and self.mismatch is None and not player.what_if:
                 self.mismatch = describe(self.twin, columns, row - 1)
-            elif row < stop:
+            elif row < stop and not self.twin.malloc.dead and not self.twin.space.stop_signal:
                 self._other(columns, row)
                 row += 1
             self._look_for_death(columns.start + row)

@@ -94,7 +94,7 @@ class Player:
     def play(self, start: int, stop: int) -> int:
         """Play rows [start, stop) of the loaded events; the row of the first one that is left, or `stop`.
 
-        It stops before an event that is no allocator call, and after the first mismatch.
+        It stops before an event that is no allocator call, after the first mismatch, and after the twin's end.
         """
         malloc, space, line = self.malloc, self.space, self.line
         i = start
@@ -135,7 +135,7 @@ class Player:
             if space.anon_pages != self.pages or self.first + i >= line.next:
                 self.note_rss(self.first + i)  # in each span of the line: what lives changes without the RSS
             i += 1
-            if self.pause:
+            if self.pause or (bins == 0 and (malloc.dead or space.stop_signal)):
                 self.pause = False
                 return i
         return stop
