@@ -148,7 +148,7 @@ def free_to_fastbin(s: State, av: int, p: int, size: int) -> None:
 def perturb_free(s: State, p: int, size: int) -> None:
     """M_PERTURB: freed bytes become its value."""
     if s.perturb:
-        s.space.clear(p + s.header, s.perturb, size - s.header)
+        s.space.clear(p + s.header, s.perturb & 255, size - s.header)
 
 
 def freeable(s: State, av: int, p: int, above: int) -> bool:

@@ -380,7 +380,7 @@ class Malloc(State):
             self.n_mmaps_max = value
             self.no_dyn_threshold = True
         elif parameter == -6:
-            self.perturb = value & 255
+            self.perturb = value  # a whole int: 256 still switches it on, with bytes of 0
         elif parameter == -7:
             if value > 0:
                 self.arena_test = value

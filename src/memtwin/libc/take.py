@@ -63,7 +63,7 @@ def int_malloc(s: State, av: int, request: int) -> int:
 
 def perturb_new(s: State, mem: int, request: int) -> None:
     """M_PERTURB: the bytes of a new block become the complement of its value."""
-    s.space.clear(mem, s.perturb ^ 255, request)
+    s.space.clear(mem, (s.perturb ^ 255) & 255, request)
 
 
 def find_chunk(s: State, av: int, nb: int) -> int:
