@@ -53,7 +53,8 @@ cdef class Player:
     @cython.locals(malloc=Malloc, space=AddressSpace, line=TimeLine)
     cpdef uint64_t play(self, uint64_t start, uint64_t stop)
     cdef void play_malloc(self, uint64_t i, uint64_t size) noexcept
-    cdef inline void settle_quick(self, uint64_t i, uint64_t got, uint64_t size) noexcept
+    cdef uint64_t span_end(self) noexcept
+    cdef inline bint settle_quick(self, uint64_t i, uint64_t got, uint64_t size) noexcept
     cdef void play_free(self, uint64_t address) noexcept
     cdef void play_calloc(self, uint64_t i) noexcept
     cdef void play_realloc(self, uint64_t i, uint64_t size) noexcept

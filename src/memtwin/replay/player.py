@@ -99,6 +99,7 @@ class Player:
         malloc, space, line = self.malloc, self.space, self.line
         i = start
         bins = quick_bins(malloc)
+        until = self.span_end()
         ahead = self.rows - AHEAD if self.rows > AHEAD else 0
         while i < stop:
             op = load8(self.op + i)
@@ -116,7 +117,9 @@ class Player:
                 size = load64(self.size + 8 * i)
                 got = quick_malloc(malloc, size, bins, size + 1)
                 if got:
-                    self.settle_quick(i, got, size)
+                    if self.settle_quick(i, got, size) and i < until:
+                        i += 1
+                        continue
                 else:
                     self.play_malloc(i, size)
                     bins = quick_bins(malloc)
@@ -125,6 +128,9 @@ class Player:
                 first = quick_free(malloc, address, bins)
                 if first:
                     self.live_bytes -= first - 1
+                    if i < until:
+                        i += 1
+                        continue
                 else:
                     self.play_free(address)
                     bins = quick_bins(malloc)
@@ -134,6 +140,7 @@ class Player:
                 return i
             if space.anon_pages != self.pages or self.first + i >= line.next:
                 self.note_rss(self.first + i)  # in each span of the line: what lives changes without the RSS
+                until = self.span_end()
             i += 1
             if self.pause or (bins == 0 and (malloc.dead or space.stop_signal)):
                 self.pause = False
@@ -147,18 +154,25 @@ class Player:
             self.fill(got, size)
         self.settle(i, got, size)
 
-    def settle_quick(self, i: int, got: int, size: int) -> None:
-        """The rest of a malloc that was quick: the block's first page is written to, its size noted."""
+    def span_end(self) -> int:
+        """The row from which on the line of time wants a note though the resident pages are the same."""
+        return self.line.next - self.first if self.line.next > self.first else 0
+
+    def settle_quick(self, i: int, got: int, size: int) -> bool:
+        """The rest of a malloc that was quick: the block's first page is written to, its size noted.
+
+        Returns whether that was all: no page is new, and the address is the recorded one.
+        """
         last = ((got + size - 1) & self.mask) >> self.page_shift
-        if not load8(self.permissions + last) & TOUCHED:
-            self.space.touch(got, size, WRITE)
         self.live_bytes += size
         wanted = load64(self.result + 8 * i)
-        if got == wanted and not self.strict:
+        if got == wanted and load8(self.permissions + last) & TOUCHED and not self.strict:
             self.compared += 1
             self.equal += 1
-        else:
-            self.bind_result(i, got)
+            return True
+        self.space.touch(got, size, WRITE)
+        self.bind_result(i, got)
+        return False
 
     def play_free(self, address: int) -> None:
         """free, of a pointer that is not NULL and perhaps unknown."""
