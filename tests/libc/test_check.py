@@ -13,7 +13,7 @@ from memtwin.libc.malloc import Malloc
 
 
 def a_malloc() -> Malloc:
-    return Malloc(AddressSpace(window_bits=40))
+    return Malloc(AddressSpace(window_bits=40), "2.36")
 
 
 def a_heap(seed: int = 7) -> tuple[Malloc, list[int]]:
