@@ -113,17 +113,18 @@ def mark_in_use(s: State, av: int, p: int, size: int) -> None:
 
 def unlink_chunk(s: State, av: int, p: int) -> None:
     """Take a free chunk off its list, whichever it is."""
+    fd, bk = s.header, s.bk
     size = chunk_size(s, p)
     if size != get(s, p + size):
         s.die("corrupted size vs. prev_size")
         return
-    forward = get(s, p + s.header)
-    back = get(s, p + s.bk)
-    if get(s, forward + s.bk) != p or get(s, back + s.header) != p:
+    forward = get(s, p + fd)
+    back = get(s, p + bk)
+    if get(s, forward + bk) != p or get(s, back + fd) != p:
         s.die("corrupted double-linked list")
         return
-    put(s, forward + s.bk, back)
-    put(s, back + s.header, forward)
+    put(s, forward + bk, back)
+    put(s, back + fd, forward)
     if get(s, p + s.word) < s.min_large:
         return
     smaller = get(s, p + s.fd_nextsize)
@@ -147,27 +148,29 @@ def unlink_chunk(s: State, av: int, p: int) -> None:
 
 def put_unsorted(s: State, av: int, p: int, size: int, message: str) -> bool:
     """The free chunk becomes the first of the unsorted bin. Aborts with `message` when the bin is broken."""
+    fd, bk = s.header, s.bk
     unsorted = bin_at(s, av, 1)
-    first = get(s, unsorted + s.header)
-    if get(s, first + s.bk) != unsorted:
+    first = get(s, unsorted + fd)
+    if get(s, first + bk) != unsorted:
         s.die(message)
         return False
-    put(s, p + s.bk, unsorted)
-    put(s, p + s.header, first)
+    put(s, p + bk, unsorted)
+    put(s, p + fd, first)
     if size >= s.min_large:
         put(s, p + s.fd_nextsize, 0)
         put(s, p + s.bk_nextsize, 0)
-    put(s, unsorted + s.header, p)
-    put(s, first + s.bk, p)
+    put(s, unsorted + fd, p)
+    put(s, first + bk, p)
     return True
 
 
 def put_small(s: State, av: int, p: int, size: int) -> bool:
     """The free chunk becomes the first of its small bin, since 2.41. Aborts when the bin is broken."""
+    fd, bk = s.header, s.bk
     index = small_index(s, size)
     bin = bin_at(s, av, index)
-    first = get(s, bin + s.header)
-    if get(s, first + s.bk) != bin:
+    first = get(s, bin + fd)
+    if get(s, first + bk) != bin:
         s.die("free(): chunks in smallbin corrupted")
         return False
     mark_bin(s, av, index)
@@ -177,10 +180,11 @@ def put_small(s: State, av: int, p: int, size: int) -> bool:
 
 def link_between(s: State, p: int, back: int, forward: int) -> None:
     """The chunk takes its place in a list."""
-    put(s, p + s.bk, back)
-    put(s, p + s.header, forward)
-    put(s, forward + s.bk, p)
-    put(s, back + s.header, p)
+    fd, bk = s.header, s.bk
+    put(s, p + bk, back)
+    put(s, p + fd, forward)
+    put(s, forward + bk, p)
+    put(s, back + fd, p)
 
 
 def mark_bin(s: State, av: int, index: int) -> None:
@@ -191,16 +195,17 @@ def mark_bin(s: State, av: int, index: int) -> None:
 
 def put_large(s: State, av: int, p: int, size: int) -> None:
     """Sort a free chunk into its bin, small or large."""
+    fd, bk = s.header, s.bk
     index = bin_index(s, size)
     bin = bin_at(s, av, index)
     back = bin
-    forward = get(s, bin + s.header)
+    forward = get(s, bin + fd)
     if size >= s.min_large:
         if forward == bin:
             put(s, p + s.fd_nextsize, p)
             put(s, p + s.bk_nextsize, p)
         else:
-            last = get(s, bin + s.bk)
+            last = get(s, bin + bk)
             if (size | PREV_INUSE) < get(s, last + s.word):
                 back = last
                 largest = forward
@@ -215,10 +220,10 @@ def put_large(s: State, av: int, p: int, size: int) -> None:
                 put(s, largest + s.bk_nextsize, p)
             else:
                 forward = place_by_size(s, p, size | PREV_INUSE, forward)
-                back = get(s, forward + s.bk)
+                back = get(s, forward + bk)
                 if s.dead:
                     return
-                if get(s, back + s.header) != forward:
+                if get(s, back + fd) != forward:
                     s.die("malloc(): largebin double linked list corrupted (bk)")
                     return
     mark_bin(s, av, index)
@@ -230,10 +235,11 @@ def place_by_size(s: State, p: int, head: int, forward: int) -> int:
 
     A size that is there already keeps its place on the ring: `p` becomes the second of that size.
     """
+    fd = s.header
     while head < get(s, forward + s.word) and not s.space.stop_signal:
         forward = get(s, forward + s.fd_nextsize)
     if head == get(s, forward + s.word):
-        return get(s, forward + s.header)
+        return get(s, forward + fd)
     larger = get(s, forward + s.bk_nextsize)
     put(s, p + s.fd_nextsize, forward)
     put(s, p + s.bk_nextsize, larger)
@@ -262,6 +268,7 @@ def consolidate(s: State, av: int) -> None:
 
 def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
     """One chunk of `consolidate`; returns the next of its fast bin."""
+    fd, bk = s.header, s.bk
     if misaligned(s, p) and s.link_mask:
         s.die("malloc_consolidate(): unaligned fastbin chunk detected")
         return 0
@@ -269,7 +276,7 @@ def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
     if fast_bin(s, av, size) != fb:
         s.die("malloc_consolidate(): invalid chunk size")
         return 0
-    after = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + s.header)
+    after = (((p + s.header) >> 12) & s.link_mask) ^ get(s, p + fd)
     above = p + size
     above_size = chunk_size(s, above)
     if not get(s, p + s.word) & PREV_INUSE:
@@ -290,14 +297,14 @@ def consolidate_one(s: State, av: int, p: int, fb: int) -> int:
         size += above_size
         unlink_chunk(s, av, above)
     unsorted = bin_at(s, av, 1)
-    first = get(s, unsorted + s.header)
-    put(s, unsorted + s.header, p)
-    put(s, first + s.bk, p)
+    first = get(s, unsorted + fd)
+    put(s, unsorted + fd, p)
+    put(s, first + bk, p)
     if size >= s.min_large:
         put(s, p + s.fd_nextsize, 0)
         put(s, p + s.bk_nextsize, 0)
     put(s, p + s.word, size | PREV_INUSE)
-    put(s, p + s.bk, unsorted)
-    put(s, p + s.header, first)
+    put(s, p + bk, unsorted)
+    put(s, p + fd, first)
     put(s, p + size, size)
     return after

@@ -145,29 +145,30 @@ def put_next_fast(s: State, fb: int, p: int) -> bool:
 
 def take_small(s: State, av: int, nb: int) -> int:
     """The oldest chunk of the small bin of that size, or 0; the next ones fill the thread's cache."""
+    fd, bk = s.header, s.bk
     bin = bin_at(s, av, small_index(s, nb))
-    p = get(s, bin + s.bk)
+    p = get(s, bin + bk)
     if p == bin:
         return 0
-    back = get(s, p + s.bk)
-    if get(s, back + s.header) != p:
+    back = get(s, p + bk)
+    if get(s, back + fd) != p:
         s.die("malloc(): smallbin double linked list corrupted")
         return 0
     mark_in_use(s, av, p, nb)
-    put(s, bin + s.bk, back)
-    put(s, back + s.header, bin)
+    put(s, bin + bk, back)
+    put(s, back + fd, bin)
     index = tcache_index(s, nb)
     if s.tcache_dummy and index < s.tcache_bins:
         begin_tcache(s, av)
     while tcache_has_room(s, index):
-        other = get(s, bin + s.bk)
+        other = get(s, bin + bk)
         if other == bin:
             break
         if other:
-            back = get(s, other + s.bk)
+            back = get(s, other + bk)
             mark_in_use(s, av, other, nb)
-            put(s, bin + s.bk, back)
-            put(s, back + s.header, bin)
+            put(s, bin + bk, back)
+            put(s, back + fd, bin)
             tcache_put(s, other, index)
         elif s.space.stop_signal:
             break
@@ -191,6 +192,7 @@ def begin_tcache(s: State, av: int) -> None:
 
 def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
     """The checks on a chunk of the unsorted bin; aborts when one fails."""
+    fd = s.header
     above = p + size
     system_mem = get(s, av + s.av_system_mem)
     if size <= s.header or size > system_mem:
@@ -201,7 +203,7 @@ def unsorted_is_sane(s: State, av: int, p: int, size: int, back: int) -> bool:
         s.die("malloc(): invalid next size (unsorted)")
     elif get(s, above) & ~SIZE_BITS != size:
         s.die("malloc(): mismatching next->prev_size (unsorted)")
-    elif get(s, back + s.header) != p or get(s, p + s.header) != bin_at(s, av, 1):
+    elif get(s, back + fd) != p or get(s, p + fd) != bin_at(s, av, 1):
         s.die("malloc(): unsorted double linked list corrupted")
     elif head & PREV_INUSE:
         s.die("malloc(): invalid next->prev_inuse (unsorted)")
@@ -214,22 +216,23 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
     Exact fits fill the thread's cache before one is returned. For a small request the last remainder is split
     instead, if it is the only unsorted chunk. Returns a user pointer, or 0 when all (or MAX_ITERS) are sorted.
     """
+    fd, bk = s.header, s.bk
     unsorted = bin_at(s, av, 1)
     index = tcache_index(s, nb)
     cached = False
     sorted_now = 0
     while sorted_now < MAX_ITERS:
-        p = get(s, unsorted + s.bk)
+        p = get(s, unsorted + bk)
         if p == unsorted or s.space.stop_signal:
             break
-        back = get(s, p + s.bk)
+        back = get(s, p + bk)
         size = chunk_size(s, p)
         if not unsorted_is_sane(s, av, p, size, back):
             return 0
         if nb < s.min_large and back == unsorted and size > nb + s.minsize and p == get(s, av + s.av_last_remainder):
             return split_last_remainder(s, av, p, size, nb)
-        put(s, unsorted + s.bk, back)
-        put(s, back + s.header, unsorted)
+        put(s, unsorted + bk, back)
+        put(s, back + fd, unsorted)
         if size == nb:
             mark_in_use(s, av, p, size)
             if s.tcache_dummy:
@@ -254,14 +257,15 @@ def sort_unsorted(s: State, av: int, nb: int) -> int:
 
 def split_last_remainder(s: State, av: int, p: int, size: int, nb: int) -> int:
     """The chunk, alone in the unsorted bin, gives its low end; the rest stays there as the last remainder."""
+    fd, bk = s.header, s.bk
     unsorted = bin_at(s, av, 1)
     rest = p + nb
     rest_size = size - nb
-    put(s, unsorted + s.bk, rest)
-    put(s, unsorted + s.header, rest)
+    put(s, unsorted + bk, rest)
+    put(s, unsorted + fd, rest)
     put(s, av + s.av_last_remainder, rest)
-    put(s, rest + s.bk, unsorted)
-    put(s, rest + s.header, unsorted)
+    put(s, rest + bk, unsorted)
+    put(s, rest + fd, unsorted)
     if rest_size >= s.min_large:
         put(s, rest + s.fd_nextsize, 0)
         put(s, rest + s.bk_nextsize, 0)

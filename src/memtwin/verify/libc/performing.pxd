@@ -18,6 +18,7 @@ cdef class Performer:
     cdef uint64_t[::1] pointers
     cdef readonly uint64_t word_mask
 
+    cpdef int64_t perform(self, int64_t start, int64_t stop)
     cdef bint call(self, uint64_t row, int op, uint64_t at) noexcept
     cdef uint64_t keep(self, uint64_t slot, uint64_t pointer) noexcept
     cdef uint64_t resize(self, uint64_t row, int op, uint64_t slot) noexcept
