@@ -4,12 +4,15 @@
 import json
 import random
 
+import numpy as np
 import pytest
 
 from memtwin.commands.verify_libc import format_report, nearest_library, run
 from memtwin.host.libcs import available, find_libc, host_release
 from memtwin.libc.release import VERIFIED
-from memtwin.verify.libc.compare import compare
+from memtwin.verify.disturbance import NO_HUGE_BLOCK
+from memtwin.verify.libc import run as libc_run
+from memtwin.verify.libc.compare import Difference, compare
 from memtwin.verify.libc.run import verify
 from memtwin.verify.libc.script import parse_script
 from memtwin.verify.libc.twin import LibcTwin
@@ -91,3 +94,18 @@ def test_an_unknown_library_is_a_user_error():
 
     with pytest.raises(UserError, match=r"no libc is known as 9\.9"):
         run("9.9", "", 1000, None, False, False)
+
+
+@pytest.mark.parametrize(("grown", "again", "counts"), [((), True, 1), (("khugepaged",), False, 0),
+                                                        (("khugepaged",), True, 1), ((NO_HUGE_BLOCK,), True, 0)])  # fmt: skip
+def test_pages_that_the_kernel_moved_are_looked_at_again(monkeypatch, grown, again, counts):
+    """A page in RAM on one side alone: the twin's fault, unless the kernel was at work and it does not show again."""
+    places = iter((7, 7, 7) if again else (7, 8, 9))
+    monkeypatch.setattr(
+        libc_run, "compare", lambda *given: Difference(next(places), "stop", "page 0x1000", "in RAM", "not in RAM")
+    )
+    monkeypatch.setattr(libc_run, "causes_since", lambda before: grown)
+    report = libc_run.Report("2.36", "seed")
+    found = libc_run.settled(find_libc("2.36"), np.zeros(0), 1, {}, LibcTwin, report)
+    assert (found is not None) == bool(counts)
+    assert sum(report.disturbed.values()) == (0 if not grown else 3 if not counts else 1)

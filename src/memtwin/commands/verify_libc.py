@@ -45,7 +45,9 @@ def run(
         for report in () if as_json else reports:
             print(format_report(report))
     if as_json:
-        told = [asdict(report) | {"counts": dict(report.counts)} for report in reports]
+        told = [
+            asdict(report) | {"counts": dict(report.counts), "disturbed": dict(report.disturbed)} for report in reports
+        ]
         print(json.dumps(told if glibc == "all" else told[0]))
     return 1 if any(report.differences for report in reports) else 0
 
@@ -71,6 +73,7 @@ def merged(seed: str, parts: list[Report]) -> Report:
         whole.columns += part.columns
         whole.seconds = max(whole.seconds, part.seconds)
         whole.counts += part.counts
+        whole.disturbed += part.disturbed
         whole.differences += part.differences
     return whole
 
@@ -122,6 +125,7 @@ def format_report(report: Report) -> str:
         f"glibc {report.libc}, seed {report.seed}: {report.operations:,} operations in {report.columns:,} columns, "
         f"{report.seconds:.0f} s ({rate:,.0f} a second): {len(report.differences)} differences",
         "  " + ", ".join(f"{name} {count:,}" for name, count in report.counts.most_common()),
+        *(f"  played again: {count} times {cause}" for cause, count in report.disturbed.items()),
         "never compared:",
         *(f"  {line}" for line in report.left_out),
     ]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 # /proc/vmstat's counters, of the whole machine, by what their growth means
+NO_HUGE_BLOCK = "no block was free for a huge page"
 CAUSES = {
     "khugepaged made huge pages": ("thp_collapse_alloc",),
-    "no block was free for a huge page": ("thp_fault_fallback",),
+    NO_HUGE_BLOCK: ("thp_fault_fallback",),
     "memory was short and pages were reclaimed": (
         "pgsteal_kswapd", "pgsteal_direct", "pgsteal_khugepaged", "pgsteal_proactive", "pglazyfreed", "pswpout",
     ),
@@ -52,6 +53,12 @@ def read_vmstat() -> dict[str, int]:
     return {name: int(value) for name, value in map(str.split, Path("/proc/vmstat").read_text().splitlines())}
 
 
+def causes_since(before: dict[str, int]) -> tuple[str, ...]:
+    """What the kernel has done since /proc/vmstat was `before`, of CAUSES."""
+    grown = {name for name, value in read_vmstat().items() if value > before.get(name, value)}
+    return tuple(cause for cause, names in CAUSES.items() if grown.intersection(names))
+
+
 class Watch:
     """What has been going on since `begin`. descriptor: a file all of whose pages are cached and dirty at `begin`."""
 
@@ -66,9 +73,7 @@ class Watch:
 
     def causes(self) -> tuple[str, ...]:
         """What the kernel did since, of CAUSES, WRITTEN and EVICTED; empty when it left the processes alone."""
-        now = read_vmstat()
-        grown = {name for name, value in now.items() if value > self._before.get(name, value)}
-        found = [cause for cause, names in CAUSES.items() if grown.intersection(names)]
+        found = [*causes_since(self._before)]
         cache = read_file_cache(self._descriptor)
         if cache and cache.cached < self._pages:
             found.append(EVICTED)

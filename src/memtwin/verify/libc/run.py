@@ -18,6 +18,7 @@ from memtwin.errors import UserError
 from memtwin.host.libcs import Libc
 from memtwin.host.player import OPERATION, Play, PlayerError
 from memtwin.trace.schema import Op
+from memtwin.verify.disturbance import NO_HUGE_BLOCK, causes_since, read_vmstat
 from memtwin.verify.libc.compare import Difference, TwinMaker, compare
 from memtwin.verify.libc.profiles import PROFILES, Profile
 from memtwin.verify.libc.script import LibcScript
@@ -28,6 +29,7 @@ LEFT_OUT = (
     "contents and residency of what was mapped before the first operation, but for main_arena and mp_",
     "the thread-local pointers tcache and thread_arena: what they point to is compared",
 )
+TRIES = 3
 STOP = np.zeros(1, OPERATION)
 STOP["op"] = Play.STOP
 
@@ -44,7 +46,8 @@ class Found:
 
 @dataclass
 class Report:
-    """What a run came to. counts: operations by name."""
+    """What a run came to. counts: operations by name; disturbed: columns that were played again, by what the kernel had
+    done of its own accord meanwhile."""
 
     libc: str
     seed: str
@@ -53,6 +56,7 @@ class Report:
     seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     differences: list[Found] = field(default_factory=list)
+    disturbed: Counter[str] = field(default_factory=Counter)
     left_out: tuple[str, ...] = LEFT_OUT
 
 
@@ -111,7 +115,7 @@ def verify(
     try:
         for task in tasks(seed, operations, libc, names or []):
             column = task.column(libc.word)
-            difference = compare(libc, column, slots_of(task.profile), task.environment, make_twin)
+            difference = settled(libc, column, slots_of(task.profile), task.environment, make_twin, report)
             report.columns += 1
             report.operations += len(column)
             for op, count in zip(*np.unique(column["op"], return_counts=True), strict=True):
@@ -125,6 +129,34 @@ def verify(
     except KeyboardInterrupt:
         pass
     return report
+
+
+def settled(
+    libc: Libc,
+    column: npt.NDArray[Any],
+    slots: int,
+    environment: dict[str, str],
+    make_twin: TwinMaker,
+    report: Report,
+) -> Difference | None:
+    """`compare`, and again where only pages in RAM differ and the kernel's counters say that it moved some itself.
+
+    What shows again at the same place is the twin's, unless there was no block for a huge page each time. A column that
+    was disturbed TRIES times counts as not different; the report tells how often that was.
+    """
+    shown: set[tuple[int, str]] = set()
+    for _ in range(TRIES):
+        before = read_vmstat()
+        difference = compare(libc, column, slots, environment, make_twin)
+        if difference is None or not difference.kind.startswith("page "):
+            return difference
+        causes = causes_since(before)
+        place = (difference.at, difference.kind)
+        if not causes or (place in shown and NO_HUGE_BLOCK not in causes):
+            return difference
+        shown.add(place)
+        report.disturbed.update(causes)
+    return None
 
 
 def found(
