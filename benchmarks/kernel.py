@@ -5,25 +5,46 @@
     python benchmarks/kernel.py --json     the same as one JSON object
 
 The real side is the stage (src/memtwin/host/stage.c), a process without a C library, timed inside. The twin is called
-from Python, so that what is not a range costs it some 0.2 us of Python a call on top.
+from Python, so that what is not a range costs it some 0.2 us of Python a call on top; loads and stores without a fault
+are called from compiled code, as the allocator calls them, which is compiled here with Cython and cc. Such an access
+costs the stage a call and the chaining of the byte on top; both sides walk through
+64 MiB, a byte a page and 64 bytes further in each round, so that caches and TLB miss alike.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import resource
+import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
 
-from memtwin.host.stage import FORK_LOOP, MAP_LOOP, TOUCH_DIRTY, TOUCH_READ, WANT_TIME, Stage, call_command, command
+import memtwin
+from memtwin.host.stage import (
+    FORK_LOOP,
+    MAP_LOOP,
+    TOUCH_DIRTY,
+    TOUCH_READ,
+    TOUCH_WRITE,
+    WANT_TIME,
+    Stage,
+    call_command,
+    command,
+)
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
 
 PAGE, MIB, GIB, READ, WRITE, ANON = 4096, 1 << 20, 1 << 30, 1, 2, 0x22
 PAGES = 16384  # 64 MiB
 ZONE = 0x100000000000
-REPEATS = 5
+REPEATS, ROUNDS = 5, 16
 
 
 def best(run: Callable[[], float]) -> float:
@@ -85,6 +106,67 @@ def twin_map(vmas: int) -> float:
     return timed(loop) / times
 
 
+LOOPS = """
+# cython: language_level=3
+from libc.stdint cimport uint64_t
+from memtwin.memory cimport Memory, load_u8, store_u8
+
+def loads(Memory memory, uint64_t start, uint64_t pages, uint64_t rounds):
+    cdef uint64_t i, r, value = 0
+    for r in range(rounds):
+        for i in range(pages):
+            value = value * 31 + load_u8(memory, start + i * 4096 + r * 64)
+    return value
+
+def stores(Memory memory, uint64_t start, uint64_t pages, uint64_t rounds):
+    cdef uint64_t i, r
+    for r in range(rounds):
+        for i in range(pages):
+            store_u8(memory, start + i * 4096 + r * 64, 1)
+"""
+
+
+@cache
+def loops() -> Any:
+    """LOOPS, compiled."""
+    place = Path(tempfile.mkdtemp(prefix="memtwin-bench-"))
+    source, made = place / "loops.pyx", place / "loops.so"
+    source.write_text(LOOPS)
+    root = Path(memtwin.__file__).parents[1]
+    subprocess.run([sys.executable, "-m", "cython", "-I", str(root), str(source)], check=True)
+    include = ["-I", sysconfig.get_path("include"), "-I", str(root)]
+    command = ["cc", "-O2", "-shared", "-fPIC", *include, str(source.with_suffix(".c")), "-o", str(made)]
+    subprocess.run(command, check=True)
+    spec = importlib.util.spec_from_file_location("loops", made)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def twin_access(access: int) -> float:
+    """A load or store of a byte to a page that has been stored to before."""
+    space = AddressSpace(Machine("1 GiB"), 40)
+    at = space.sys_mmap(0, PAGES * PAGE, 3, ANON, None, 0)
+    space.write(at, b"x" * PAGES * PAGE)
+    before = space.min_flt
+    run = loops().stores if access == WRITE else loops().loads
+    spent = timed(lambda: run(space, at, PAGES, ROUNDS))
+    assert space.min_flt == before
+    space.release_all()
+    return spent / (PAGES * ROUNDS)
+
+
+def real_access(kind: int) -> float:
+    """`twin_access` on this machine."""
+    with Stage() as stage:
+        at = stage.call("mmap", 0, PAGES * PAGE, 3, ANON, -1, 0).result
+        stage.call("madvise", at, PAGES * PAGE, 15)
+        stage.touch_write(at, PAGES)
+        rounds = [command(kind, at + 64 * r, PAGES, PAGE, 1, want=WANT_TIME) for r in range(ROUNDS)]
+        return sum(answer.nanoseconds for answer in stage.play(rounds)) / (PAGES * ROUNDS)
+
+
 def real_fault(kind: int, after_read: bool = False) -> float:
     """`twin_fault` on this machine."""
     with Stage() as stage:
@@ -144,6 +226,8 @@ ROWS: dict[str, tuple[Callable[[], float], Callable[[], float]]] = {
     "first read of a page": (lambda: twin_fault(READ), lambda: real_fault(TOUCH_READ)),
     "write after read": (lambda: twin_fault(WRITE, True), lambda: real_fault(TOUCH_DIRTY, True)),
     "copy on write after fork": (twin_copy, real_copy),
+    "load without a fault": (lambda: twin_access(READ), lambda: real_access(TOUCH_READ)),
+    "store without a fault": (lambda: twin_access(WRITE), lambda: real_access(TOUCH_WRITE)),
     "fork + exit, 64 MiB resident": (twin_fork, real_fork),
     "mmap + munmap, 10 VMAs": (lambda: twin_map(10), lambda: real_map(10)),
     "mmap + munmap, 1,000 VMAs": (lambda: twin_map(1000), lambda: real_map(1000)),

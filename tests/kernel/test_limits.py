@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.oom import badness, choose
@@ -123,12 +125,46 @@ def test_a_process_that_is_itself_the_largest_is_stopped_where_it_is() -> None:
     assert machine.swap_area.used == 0 and machine.swap_area.pages_out == machine.swap_area.total
 
 
+def test_fork_asks_for_a_second_promise_in_mode_2_only() -> None:
+    """dup_mmap asks for each VM_ACCOUNT mapping, on top of those before it; MADV_DONTFORK's are left out."""
+    for mode, refused in ((0, False), (1, False), (2, True)):
+        machine = Machine("64 MiB", overcommit=mode)
+        space = AddressSpace(machine, window_bits=32)
+        allowed = machine.overcommit.limit()
+        parts = [space.sys_mmap(0, allowed // 4 * PAGE, 3, ANON, None, 0), space.sys_mmap(0, PAGE, 1, ANON, None, 0)]
+        parts.append(space.sys_mmap(0, allowed // 4 * PAGE, 3, ANON, None, 0))
+        space.sys_mprotect(parts[2], PAGE, 1)
+        committed = machine.frames.committed
+        if refused:
+            with pytest.raises(OSError, match="overcommit") as caught:
+                space.fork(window_bits=32)
+            assert caught.value.errno == ENOMEM
+        else:
+            space.fork(window_bits=32).release_all()
+        assert machine.frames.committed == committed
+        space.sys_madvise(parts[0], allowed // 4 * PAGE, 10)
+        space.fork(window_bits=32).release_all()
+
+
+def test_the_break_counts_the_program_s_data_against_its_limit() -> None:
+    space = AddressSpace(Machine("64 MiB"), window_bits=32)
+    space.data_bytes = 0x800
+    space.data_limit = 4 * PAGE
+    start = space.brk_start
+    assert space.sys_brk(start + 4 * PAGE - 0x800) == start + 4 * PAGE - 0x800
+    assert space.sys_brk(start + 4 * PAGE - 0x7FF) == start + 4 * PAGE - 0x800
+    space.data_limit = PAGE
+    assert space.sys_brk(start + 3 * PAGE) == start + 4 * PAGE - 0x800  # to shrink is refused too
+
+
 def test_a_group_s_own_oom_killer_takes_one_of_the_group() -> None:
     machine = Machine("64 MiB")
     group = machine.new_group("small", "1 MiB")
     inside, outside = AddressSpace(machine, window_bits=32), AddressSpace(machine, window_bits=32)
-    inside.group = group
+    inside.join(group)
     outside.touch(outside.sys_mmap(0, 1000 * PAGE, 3, ANON, None, 0), 1000 * PAGE, WRITE)
     inside.touch(inside.sys_mmap(0, 1000 * PAGE, 3, ANON, None, 0), 1000 * PAGE, WRITE)
     assert (inside.stop_signal, outside.stop_signal, group.kills, group.peak) == (9, 0, 1, 256)
+    assert group.usage == group.tables == inside.pages.tables  # its memory is free at once, its tables when it exits
+    inside.release_all()
     assert group.usage == 0

@@ -112,6 +112,32 @@ def test_each_step_of_a_small_story_is_told_with_its_cause() -> None:
     assert not machine.observers.failed
 
 
+def test_swap_reclaim_and_the_oom_killer_are_told() -> None:
+    machine = Machine(ram=16 << 20, swap=4 << 20)
+    space = AddressSpace(machine, window_bits=32)
+    events: list[Event] = []
+    file = machine.disk_file(b"a" * 64 * PAGE, "/file")
+    text = space.sys_mmap(0, 64 * PAGE, 1, 2, file, 0)
+    base = space.sys_mmap(0, 8 * PAGE, 3, 0x22, None, 0)
+    space.write(base, b"x" * 8 * PAGE)
+    machine.observers.attach(events.append)
+    space.sys_madvise(base, PAGE, flags.MADV_PAGEOUT)
+    assert [str(event) for event in events if event.kind != "split"] == [
+        f"page {base:#x} leaves frame {events[-1].frame} for swap slot {events[-1].old_frame}: memory is short"
+    ]
+    space.read(base, 1)
+    assert (events[-1].kind, events[-1].start) == ("swap in", base)
+    space.touch(text, 64 * PAGE, 1)
+    more = space.sys_mmap(0, 64 << 20, 3, 0x22 | 0x4000, None, 0)
+    space.touch(more, 64 << 20, 2)
+    kinds = {event.kind for event in events}
+    assert {"drop", "swap out", "kill"} <= kinds
+    assert {event.start for event in events if event.kind == "drop"} == {text + page * PAGE for page in range(64)}
+    killed = [event for event in events if event.kind == "kill"]
+    assert [str(event) for event in killed] == [f"the OOM killer ends process {space.number}"]
+    assert not machine.observers.failed
+
+
 def test_pages_of_files_and_huge_pages_are_told() -> None:
     machine = Machine(ram=32 << 20)
     space = AddressSpace(machine, window_bits=32)

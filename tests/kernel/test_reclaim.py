@@ -152,16 +152,66 @@ def test_without_swap_pageout_changes_nothing() -> None:
     validate(machine)
 
 
+def test_huge_pages_go_when_memory_is_short_and_keep_their_bytes() -> None:
+    machine = Machine("16 MiB", "32 MiB")
+    space = space_on(machine)
+    at = space.sys_mmap(0x40000000, 2 << 20, 3, ANON | 0x10, None, 0)
+    space.sys_madvise(at, 2 << 20, 14)
+    space.write(at, b"huge" * (512 << 10))
+    assert space.pages.huge == 1
+    more = space.sys_mmap(0, 20 << 20, 3, ANON, None, 0)
+    space.touch(more, 20 << 20, WRITE)
+    assert (space.pages.huge, space.resident_pages(at, at + (2 << 20))) == (0, 0)
+    validate(machine)
+    assert space.read(at, 2 << 20) == b"huge" * (512 << 10)
+    validate(machine)
+
+
+def test_where_memory_would_be_short_small_pages_have_to_do() -> None:
+    machine = Machine("4 MiB", "8 MiB")
+    space = space_on(machine)
+    at = space.sys_mmap(0x40000000, 2 << 20, 3, ANON | 0x10, None, 0)
+    space.sys_madvise(at, 2 << 20, 14)
+    other = space.sys_mmap(0, 2 << 20, 3, ANON, None, 0)
+    space.touch(other, 2 << 20, WRITE)
+    space.write(at, b"x")
+    assert (space.pages.huge, space.resident_pages(at, at + (2 << 20))) == (0, 1)
+    validate(machine)
+
+
+def test_a_group_is_charged_for_files_shared_memory_and_tables() -> None:
+    machine = Machine("64 MiB")
+    group = machine.new_group("small", "32 MiB")
+    space, other = space_on(machine), space_on(machine)
+    space.join(group)
+    cold = machine.disk_file(b"x" * 8 * PAGE, "/cold", cached=False)
+    warm = machine.disk_file(b"x" * 8 * PAGE, "/warm")
+    other_at = other.sys_mmap(0, 8 * PAGE, 1, 1, warm, 0)
+    other.touch(other_at, 8 * PAGE, 1)
+    for file, brought in ((cold, 8), (warm, 0), (machine.memfd(8 * PAGE, "/memfd:x"), 8), (None, 8)):
+        before = group.usage - group.tables
+        at = space.sys_mmap(0, 8 * PAGE, 3, 1 if file else 0x21, file, 0)
+        space.touch(at, 8 * PAGE, WRITE)
+        assert group.usage - group.tables - before == brought, file
+    assert group.tables == space.pages.tables
+    child = space.fork(window_bits=32)
+    assert child.group is group and group.tables == space.pages.tables + child.pages.tables
+    child.release_all()
+    space.release_all()
+    assert group.tables == 0
+    validate(machine)
+
+
 def test_pages_of_a_group_stay_below_its_limit() -> None:
     machine = Machine("16 MiB", "16 MiB")
     group = machine.new_group("small", "1 MiB")
     space, other = space_on(machine), space_on(machine)
-    space.group = group
+    space.join(group)
     at = space.sys_mmap(0, 1024 * PAGE, 3, ANON, None, 0)
     elsewhere = other.sys_mmap(0, 1024 * PAGE, 3, ANON, None, 0)
     other.touch(elsewhere, 1024 * PAGE, WRITE)
     space.touch(at, 1024 * PAGE, WRITE)
-    assert group.peak <= 256 and group.failures and space.anon_pages == group.usage
+    assert group.peak <= 256 and group.failures and space.anon_pages == group.usage - group.tables
     assert space.anon_pages + space.swap_pages == 1024
     assert (other.anon_pages, other.swap_pages) == (1024, 0)
     validate(machine)

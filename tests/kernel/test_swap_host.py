@@ -17,11 +17,13 @@ from shutil import which
 
 import pytest
 
-from memtwin.host.proc import read_smaps
+from memtwin.host.proc import parse_smaps, read_smaps
 from memtwin.host.stage import Stage
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.check import validate_machine
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.reclaim import validate_reclaim
+from memtwin.kernel.smaps import smaps
 from memtwin.kernel.swap import validate_swap
 
 PAGE, ANON, READ, WRITE, PAGES = 4096, 0x22, 1, 2, 64
@@ -138,6 +140,51 @@ def test_the_second_of_two_processes_finds_the_page_in_the_swap_cache(zram: None
         assert pair.pages(0) == pair.pages(1) == ((0, 8), (0, 8))
         assert pair.touch(1, 0, 8, READ) == ((0, 8), (0, 8))
         assert pair.touch(0, 0, 8, READ) == ((8, 0), (8, 0))
+
+
+HUGE, HUGE_AT = 2 << 20, 0x40000000
+
+
+def huge_counts(stage: Stage, space: AddressSpace) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Pages (anonymous, in swap, of huge pages) of the mapping at HUGE_AT, host's and twin's."""
+    sizes = next(smap for smap in read_smaps(stage.pid) if smap.start == HUGE_AT).sizes
+    ours = next(smap for smap in parse_smaps(smaps(space).encode()) if smap.start == HUGE_AT).sizes
+    names = ("Anonymous", "Swap", "AnonHugePages")
+    host, twin = (tuple(one[name] // PAGE for name in names) for one in (sizes, ours))
+    return host, twin  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("out", [HUGE, HUGE // 2, PAGE], ids=["whole", "half", "one page"])
+@pytest.mark.parametrize("written", [HUGE // PAGE, 1], ids=["all written", "one written"])
+@pytest.mark.parametrize("forked", [False, True], ids=["alone", "forked"])
+def test_a_huge_page_goes_as_a_whole_or_is_split_first(zram: None, out: int, written: int, forked: bool) -> None:
+    """After MADV_PAGEOUT: in swap to the page; a shared one stays. Read again, as many major faults."""
+    with Stage() as stage:
+        os.sched_setaffinity(stage.pid, {min(os.sched_getaffinity(0))})
+        space = AddressSpace(Machine("64 MiB", SIZE), window_bits=32)
+        for call in (("mmap", HUGE_AT, HUGE, 3, 0x32, -1, 0), ("madvise", HUGE_AT, HUGE, 14)):
+            assert stage.call(*call).result >= 0
+        space.sys_mmap(HUGE_AT, HUGE, 3, 0x32, None, 0)
+        space.sys_madvise(HUGE_AT, HUGE, 14)
+        stage.touch_write(HUGE_AT, written)
+        for page in range(written):
+            space.write(HUGE_AT + page * PAGE, b"\1")
+        child = None
+        if forked:
+            stage.split(1)
+            child = space.fork(window_bits=32)
+        before = huge_counts(stage, space)
+        if before[0][2] == 0:
+            pytest.skip("needs a huge page: the host has no free block of 2 MiB now")
+        assert before[0] == before[1]
+        assert stage.call("madvise", HUGE_AT, out, PAGEOUT).result == space.sys_madvise(HUGE_AT, out, PAGEOUT) == 0
+        host, twin = huge_counts(stage, space)
+        assert host == twin
+        answer = stage.touch_read(HUGE_AT, HUGE // PAGE)
+        faults = (space.min_flt, space.maj_flt)
+        space.touch(HUGE_AT, HUGE, READ)
+        assert (answer.minflt, answer.majflt) == (space.min_flt - faults[0], space.maj_flt - faults[1])
+        validate_machine(space.machine, [space] if child is None else [space, child])
 
 
 @pytest.mark.parametrize("case", range(12))

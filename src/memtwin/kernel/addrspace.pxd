@@ -4,7 +4,7 @@ from memtwin.hostmem cimport load8, load64, store8
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.advise cimport do_madvise
 from memtwin.kernel.fault cimport handle_fault, host_for
-from memtwin.kernel.fork cimport copy_space
+from memtwin.kernel.fork cimport copy_space, may_fork
 from memtwin.kernel.locks cimport do_mlock, do_mlockall, do_munlock, lock_all
 from memtwin.kernel.mapping cimport do_munmap
 from memtwin.kernel.mm cimport Mm

@@ -9,6 +9,7 @@ numbers are the kernel's (kernel/flags.py); in place of a file descriptor stands
 from __future__ import annotations
 
 import ctypes
+import errno
 from typing import TYPE_CHECKING, Any
 
 import cython
@@ -47,7 +48,7 @@ if not cython.compiled:
         VM_SHARED,
         VM_WRITE,
     )
-    from memtwin.kernel.fork import copy_space
+    from memtwin.kernel.fork import copy_space, may_fork
     from memtwin.kernel.locks import do_mlock, do_mlockall, do_munlock, lock_all
     from memtwin.kernel.mapping import do_munmap
     from memtwin.kernel.newmap import do_brk, do_mmap, map_zeros
@@ -91,12 +92,13 @@ class AddressSpace(Mm):
             self.become_compat()
         if not cython.compiled:
             self.counts = [0] * CALLS
-        brk_start = 0x56560000 if compat else 0x555555560000
+        program = self.task_size // 3 * 2 & ~(self.page_size - 1)  # ELF_ET_DYN_BASE
+        brk_start = 0x56560000 if compat else program + 12 * self.page_size
         self.set_layout(self.task_size - (128 << 20) & ~(self.page_size - 1), brk_start)
 
     def become_compat(self) -> None:
         """The lower 4 GiB but for two pages (IA32_PAGE_OFFSET of arch/x86/include/asm/page_64_types.h)."""
-        if "x86_64" not in self.profile.name or self.page_size != 4096:
+        if self.profile.architecture != "x86_64" or self.page_size != 4096:
             raise UserError(f"{self.profile.name}, pages of {self.page_size} bytes: 32-bit processes are modelled on "
                             "x86_64 with pages of 4096 alone")  # fmt: skip
         self.compat = True
@@ -144,8 +146,11 @@ class AddressSpace(Mm):
     def fork(self, window_bits: int = 44) -> AddressSpace:
         """fork(2): a child's address space, its pages shared with this one until either writes.
 
+        OSError(ENOMEM): overcommit does not allow a second promise of all its private memory (vm.overcommit_memory 2).
         UserError: no frame is free for the child's page tables, or the host gives no window.
         """
+        if not may_fork(self):
+            raise OSError(errno.ENOMEM, "fork: overcommit does not allow the child's memory")
         child = AddressSpace(self.machine, window_bits, self.compat)
         child.set_layout(self.mmap_base, self.brk_start)
         child.brk_end = self.brk_end

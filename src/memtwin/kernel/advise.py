@@ -10,6 +10,7 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
+    from memtwin.hostmem import load64
     from memtwin.kernel.flags import (
         EACCES,
         EAGAIN,
@@ -131,7 +132,7 @@ def give_back(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
     elif advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
         mm.zap_pages(start, end)
         if mm.reclaims_tables:
-            mm.free_whole_tables(start, end)
+            free_whole_tables(mm, start, end)
     return 0
 
 
@@ -161,3 +162,21 @@ def advised_flags(vma: Vma, advice: int) -> int:
     if advice == MADV_NOHUGEPAGE:
         return (flags & ~VM_HUGEPAGE) | VM_NOHUGEPAGE
     return -EINVAL
+
+
+def free_whole_tables(mm: Mm, start: int, end: int) -> None:
+    """Free the empty last-level tables whose whole span lies in [start, end), zapped (CONFIG_PT_RECLAIM)."""
+    at = (start + mm.pages.span - 1) & ~(mm.pages.span - 1)
+    while at + mm.pages.span <= end:
+        table = mm.pages.find(at)
+        if table and is_empty(table, 1 << mm.pages.bits):
+            mm.pages.free_table(mm.pages.upper(at))
+        at = mm.pages.reach
+
+
+def is_empty(table: int, entries: int) -> bool:
+    """Whether no entry of a table says anything."""
+    for i in range(entries):
+        if load64(table + 8 * i):
+            return False
+    return True

@@ -81,8 +81,8 @@ def obtain(mm: Mm, vma: Vma, index: int) -> int:
         first = index - READ_AROUND // 2 if index > READ_AROUND // 2 else 0
         for page in range(first, first + READ_AROUND):
             if page != index and page < inode.limit() and not inode.find(page):
-                inode.bring(page)
-    return int(inode.bring(index))
+                inode.bring(page, mm.group)
+    return int(inode.bring(index, mm.group))
 
 
 def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:
@@ -125,13 +125,8 @@ def fault_around(mm: Mm, vma: Vma, address: int, index: int) -> bool:
 
 
 def gives_up_at_end(mm: Mm, vma: Vma) -> bool:
-    """Whether fault-around maps nothing where no last-level table is and the first page it finds is the file's last.
-
-    Such a page may not be mapped as part of a huge one, and with the attempt Linux also leaves out to put in the table
-    (74207de2ba10, "mm/memory: do not populate page table entries beyond i_size", 6.18; seen on 6.18.44). Files in
-    memory are excepted.
-    """
-    return mm.profile.release >= (6, 18) and not vma.inode.in_memory
+    """Whether fault-around maps nothing where no last-level table is and the first page it finds is the file's last."""
+    return mm.profile.gives_up_at_end and not vma.inode.in_memory
 
 
 def map_copy(mm: Mm, vma: Vma, address: int, pfn: int) -> int:

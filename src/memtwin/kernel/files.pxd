@@ -3,6 +3,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from memtwin.hostmem cimport store16, store32, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames, born
+from memtwin.kernel.group cimport Group
 from memtwin.kernel.policies.policy cimport ANON, FILE
 
 cdef class Inode:
@@ -19,7 +20,7 @@ cdef class Inode:
 
     cdef uint64_t limit(self) noexcept
     cdef int64_t find(self, uint64_t index)
-    cdef int64_t bring(self, uint64_t index)
+    cdef int64_t bring(self, uint64_t index, Group group)
     cdef void forget(self, object vma)
     cpdef void release(self)
 

@@ -14,6 +14,7 @@ from typing import Any
 import cython
 
 from memtwin.kernel.frames import Frames
+from memtwin.kernel.group import Group
 
 if not cython.compiled:
     from memtwin.hostmem import store16, store32, store64
@@ -61,11 +62,11 @@ class Inode:
         if pfn is not None:
             return pfn
         if self.warm and index not in self.evicted and index < self.limit():
-            return self.bring(index)
+            return self.bring(index, self.frames.root)
         return 0
 
-    def bring(self, index: int) -> int:
-        """Put page `index`, which is not cached, into the page cache: its frame, or NO_FRAME."""
+    def bring(self, index: int, group: Group) -> int:
+        """Put page `index`, which is not cached, into the page cache, charged to a group: its frame, or NO_FRAME."""
         frames = self.frames
         pfn = frames.alloc(0)
         if pfn == NO_FRAME:
@@ -74,7 +75,7 @@ class Inode:
         store32(frames.owner_at + 4 * pfn, self.number)
         store64(frames.index_at + 8 * pfn, index)
         self.pages[index] = pfn
-        born(frames, frames.root, pfn, ANON if self.in_memory else FILE)
+        born(frames, group, pfn, ANON if self.in_memory else FILE)
         data = self.stored(index)
         if data.strip(b"\0"):
             frames.put_bytes(pfn, data)

@@ -29,6 +29,7 @@ if not cython.compiled:
         PTE_WRITABLE,
         PTE_ZERO,
         TOUCHED,
+        VM_ACCOUNT,
         VM_DONTCOPY,
         VM_LOCKED,
         VM_LOCKONFAULT,
@@ -38,6 +39,7 @@ if not cython.compiled:
         VM_SHARED,
         VM_WIPEONFORK,
     )
+    from memtwin.kernel.limits import may_commit
     from memtwin.kernel.vma import new_vma
     from memtwin.memory import WRITE
 
@@ -45,7 +47,7 @@ if not cython.compiled:
 def copy_space(parent: Mm, child: Mm) -> bool:
     """Fill `child`, which is empty, with what fork gives it; False when no frame is free for a table.
 
-    Not copied: VM_DONTCOPY mappings, locks, and the pages of VM_WIPEONFORK mappings.
+    The caller has asked `may_fork`. Not copied: VM_DONTCOPY mappings, locks, and the pages of VM_WIPEONFORK mappings.
     """
     vma = parent.tree.first
     while vma is not None:
@@ -60,6 +62,24 @@ def copy_space(parent: Mm, child: Mm) -> bool:
                     return False
         vma = vma.next
     return True
+
+
+def may_fork(parent: Mm) -> bool:
+    """Whether the machine promises a child all that the parent's VM_ACCOUNT mappings span (dup_mmap).
+
+    Each mapping is asked for by itself, on top of those before it.
+    """
+    promised = parent.frames.committed
+    allowed = True
+    vma = parent.tree.first
+    while vma is not None and allowed:
+        if vma.flags & (VM_DONTCOPY | VM_ACCOUNT) == VM_ACCOUNT:
+            pages = (vma.end - vma.start) >> parent.page_shift
+            allowed = may_commit(parent, pages)
+            parent.frames.committed += pages
+        vma = vma.next
+    parent.frames.committed = promised
+    return allowed
 
 
 def inherit(child: Mm, vma: Vma, new: Vma) -> None:

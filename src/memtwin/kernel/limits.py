@@ -63,7 +63,8 @@ def may_map(mm: Mm, start: int, end: int, flags: int, unnamed: bool) -> bool:
 
 
 def may_break(mm: Mm, new_break: int) -> bool:
-    """Whether RLIMIT_DATA allows the break, be it lower than it was (check_data_rlimit)."""
+    """Whether RLIMIT_DATA allows the break, be it lower than it was, the program's own data counted in
+    (check_data_rlimit)."""
     return new_break - mm.brk_start + mm.data_bytes <= mm.data_limit
 
 

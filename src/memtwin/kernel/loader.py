@@ -67,6 +67,8 @@ class _Bounds:
 
     start_code: int = _WORD
     end_code: int = 0
+    start_data: int = 0
+    end_data: int = 0
     brk: int = 0
     headers: int = 0
 
@@ -151,6 +153,7 @@ class _Loader:
         space.set_layout(space.mmap_base, self.up(brk))
         if self.bounds.end_code:
             space.start_code, space.end_code = self.bounds.start_code + bias, self.bounds.end_code + bias
+        space.data_bytes = self.bounds.end_data - self.bounds.start_data & _WORD
         space.start_stack = stack_pointer
         return Program(
             image, interpreter, bias, base, entry, stack_pointer, space.brk_start, vdso, dict(values)
@@ -201,6 +204,8 @@ class _Loader:
         if part.prot & PROT_EXEC:
             bounds.start_code = min(bounds.start_code, part.address)
             bounds.end_code = max(bounds.end_code, part.address + part.file_bytes)
+        bounds.start_data = max(bounds.start_data, part.address)
+        bounds.end_data = max(bounds.end_data, part.address + part.file_bytes)
         bounds.brk = max(bounds.brk, end)
 
     def map_interpreter(self, image: Image, no_base: int) -> int:

@@ -29,7 +29,8 @@ class Machine:
     """A machine with `ram` bytes of RAM ("16 GiB" will do) and `swap` bytes of swap, run by a kernel of `profile`.
 
     page_size, where given, replaces the profile's. policy: which page goes when memory is short, a name of
-    kernel/policies; seed: of a policy that draws. overcommit: as /proc/sys/vm/overcommit_memory has it, 0, 1 or 2.
+    kernel/policies; seed: of a policy that draws. overcommit, where given, replaces the profile's: as
+    /proc/sys/vm/overcommit_memory has it, 0, 1 or 2.
     UserError: sizes that make no machine, or an unknown profile or policy.
     """
 
@@ -41,7 +42,7 @@ class Machine:
         profile: KernelProfile | str = "linux-6.18-x86_64",
         policy: str = "two-list",
         seed: int = 1,
-        overcommit: int = 0,
+        overcommit: int | None = None,
     ) -> None:
         chosen = profile_named(profile) if isinstance(profile, str) else profile
         if page_size is not None and page_size != chosen.page_size:
@@ -56,7 +57,9 @@ class Machine:
         self.spaces: WeakValueDictionary[int, Mm] = WeakValueDictionary()
         self.born_spaces = 0
         self.oom_kills: list[OomKill] = []
-        self.overcommit = Overcommit(self.frames, self.swap_area, overcommit)
+        mode = chosen.overcommit_memory if overcommit is None else overcommit
+        self.overcommit = Overcommit(self.frames, self.swap_area, mode)
+        self.overcommit.set_by(chosen)
         self.reclaim = Reclaim(self, policy, seed)
         self.root_group = self.frames.root = self.reclaim.new_group("")
         self.frames.watch = self.root_group.policy.watches
@@ -121,7 +124,7 @@ class Machine:
     def new_group(self, name: str, limit: int | str) -> Group:
         """A group of processes that may use `limit` bytes of RAM together (memory.limit_in_bytes, memory.max).
 
-        A space joins by `space.group = group`; pages it brought in before stay charged elsewhere.
+        A space joins by `space.join(group)`; pages it brought in before stay charged elsewhere.
         """
         return self.reclaim.new_group(name, parse_size(limit) >> self.profile.page_shift)
 

@@ -20,7 +20,6 @@ cdef extern from *:
     """
     const uint64_t TOUCHED_WORD
 
-cdef bint is_empty(uint64_t table, int entries) noexcept
 
 cdef class Mm(Window):
     cdef readonly VmaTree tree
@@ -31,7 +30,7 @@ cdef class Mm(Window):
     cdef readonly Swap swap
     cdef readonly Overcommit overcommit
     cdef public bint admin
-    cdef public Group group
+    cdef readonly Group group
     cdef public uint64_t as_limit, data_limit, data_bytes
     cdef public int64_t oom_score_adj
     cdef Vma cached
@@ -77,13 +76,13 @@ cdef class Mm(Window):
     cdef void folio_sub(self, uint64_t pfn, int64_t times) noexcept
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
     cdef bint relieve(self) noexcept
+    cpdef void join(self, Group group)
     cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
     cdef void unfold(self, uint64_t start) noexcept
     cdef void grant(self, uint64_t address, uint64_t pte) noexcept
     cdef uint64_t claim(self, uint64_t address, uint64_t pfn) noexcept
     cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
     cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
-    cdef void free_whole_tables(self, uint64_t start, uint64_t end) noexcept
     cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
 
 cdef inline bint is_short(Mm mm) noexcept:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import cython
 
+from memtwin.kernel.group import Group
 from memtwin.kernel.pagetable import PageTable
 from memtwin.kernel.vma import Vma, VmaTree
 from memtwin.kernel.window import Window
@@ -78,14 +79,6 @@ if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
 
 
-def is_empty(table: int, entries: int) -> bool:
-    """Whether no entry of a table says anything."""
-    for i in range(entries):
-        if load64(table + 8 * i):
-            return False
-    return True
-
-
 RLIM_INFINITY = 2**64 - 1
 
 
@@ -97,9 +90,8 @@ class Mm(Window):
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
     new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit,
-    as_limit, data_limit: resource limits (getrlimit(2)), bytes. data_bytes: of the program's own data, which
-    data_limit counts together with the heap. admin: it is root's, with every capability.
-    compat: of a 32-bit process.
+    as_limit, data_limit: resource limits (getrlimit(2)), bytes. data_bytes: of the program's own data, which data_limit
+    counts together with the heap. admin: it is root's, with every capability. compat: of a 32-bit process.
     oom_score_adj: as /proc/PID/oom_score_adj. number: of this space in its machine.
     """
 
@@ -124,7 +116,7 @@ class Mm(Window):
         self.cached: Any = None
         self.task_size = profile.task_size
         self.compat = False
-        self.canonical_end = self.task_size + self.page_size  # from here on addresses are none of the processor's
+        self.canonical_end = profile.canonical_end
         self.guard_gap = profile.stack_guard_pages << self.page_shift
         self.huge_size = profile.huge_size
         self.around = max(profile.fault_around_bytes >> self.page_shift, 1)
@@ -330,9 +322,14 @@ class Mm(Window):
             self.leave_window(pfn, address)
         return False
 
+    def join(self, group: Group) -> None:
+        """From now on `group` is charged for what this space brings in; what is there already stays where it is."""
+        self.group = group
+        self.pages.group = group
+
     def inherit_limits(self, parent: Mm) -> None:
-        """fork: group, limits, rights and oom_score_adj are the parent's."""
-        self.group = parent.group
+        """fork: group, limits, rights, program and oom_score_adj are the parent's."""
+        self.join(parent.group)
         self.as_limit = parent.as_limit
         self.data_limit, self.data_bytes = parent.data_limit, parent.data_bytes
         self.stack_limit = parent.stack_limit
@@ -443,19 +440,21 @@ class Mm(Window):
         A file's page never has its bytes in the window, and others may write them: a load has to look them up.
         """
         at = self.slot(address)
+        if not (pte & PTE_PRESENT and not self.frames.watch and self.owns(address)):  # `owns` may wipe the byte
+            store8(at, load8(at) & BYTES)
+            return
         bits = load8(at) & BYTES
-        if pte & PTE_PRESENT and not self.frames.watch and self.owns(address):
-            pfn = pte >> self.page_shift
-            home = load64(self.frames.home_at + 8 * pfn)
-            if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE:
-                if pte & PTE_WRITABLE and pte & PTE_DIRTY:
-                    bits |= TOUCHED
-            elif home == 0 or home == self.window + (address & self.mask & ~(self.page_size - 1)):
-                bits |= READ
-                if pte & PTE_WRITABLE and pte & PTE_DIRTY:
-                    bits |= TOUCHED
-                    if bits & BYTES:
-                        bits |= WRITE
+        pfn = pte >> self.page_shift
+        home = load64(self.frames.home_at + 8 * pfn)
+        if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE:
+            if pte & PTE_WRITABLE and pte & PTE_DIRTY:
+                bits |= TOUCHED
+        elif home == 0 or home == self.window + (address & self.mask & ~(self.page_size - 1)):
+            bits |= READ
+            if pte & PTE_WRITABLE and pte & PTE_DIRTY:
+                bits |= TOUCHED
+                if bits & BYTES:
+                    bits |= WRITE
         store8(at, bits)
 
     def claim(self, address: int, pfn: int) -> int:
@@ -487,15 +486,6 @@ class Mm(Window):
             copy(there, here, self.page_size)
             store64(self.frames.home_at + 8 * pfn, there)
             store8(self.slot(to), load8(self.slot(to)) | BYTES)
-
-    def free_whole_tables(self, start: int, end: int) -> None:
-        """Free the empty last-level tables whose whole span lies in [start, end), zapped (CONFIG_PT_RECLAIM)."""
-        at = (start + self.pages.span - 1) & ~(self.pages.span - 1)
-        while at + self.pages.span <= end:
-            table = self.pages.find(at)
-            if table and is_empty(table, 1 << self.pages.bits):
-                self.pages.free_table(self.pages.upper(at))
-            at = self.pages.reach
 
     def stop(self, signal: int, code: int, address: int, access: int) -> None:
         """Note the first illegal access. For an address that is none (SI_KERNEL) the kernel knows no address."""

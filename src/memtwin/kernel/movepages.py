@@ -43,6 +43,7 @@ def move_table(mm: Mm, start: int, to: int) -> bool:
     source = mm.pages.upper(start)
     entry = load64(source)
     table = mm.pages.find(start)
+    mm.owns(to)  # bytes that have to leave the window for it do so while the old entries still say whose they are
     for i in range(1 << mm.pages.bits):
         pte = load64(table + 8 * i)
         if pte:
@@ -55,6 +56,7 @@ def move_table(mm: Mm, start: int, to: int) -> bool:
 
 def move_entries(mm: Mm, start: int, end: int, to: int) -> None:
     """Move entries one by one, within one table on both sides."""
+    mm.owns(to)  # as in move_table
     while start < end:
         source = mm.pages.entry(start)
         pte = load64(source)

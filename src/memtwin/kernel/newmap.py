@@ -161,7 +161,7 @@ def mapping_flags(mm: Mm, prot: int, flags: int, file: Any) -> int:
     elif kind == MAP_DROPPABLE:
         if flags & MAP_LOCKED or bits & VM_GROWSDOWN:
             return -EINVAL
-        return -EOPNOTSUPP if mm.profile.release < (6, 11) else bits | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
+        return -EOPNOTSUPP if not mm.profile.knows_droppable else bits | VM_NORESERVE | VM_WIPEONFORK | VM_DONTDUMP
     elif kind != MAP_PRIVATE:
         return -EINVAL
     if flags & MAP_NORESERVE and mm.overcommit.mode != 2:

@@ -47,7 +47,7 @@ def badness(mm: Mm, total_pages: int) -> int | None:
     """
     if mm.oom_score_adj == OOM_SCORE_ADJ_MIN or mm.stop_signal == SIGKILL:
         return None
-    points = mm.anon_pages + mm.file_pages + mm.shmem_pages + mm.swap_pages + mm.pages.tables
+    points = mm.anon_pages + mm.file_pages + mm.shmem_pages + mm.swap_pages + mm.pages.counted()
     return int(points + mm.oom_score_adj * (total_pages // 1000))
 
 
@@ -73,7 +73,7 @@ def kill(mm: Mm, total_pages: int) -> OomKill:
         mm.file_pages * size,
         mm.shmem_pages * size,
         mm.swap_pages * size,
-        mm.pages.tables * size,
+        mm.pages.counted() * size,
         mm.oom_score_adj,
     )
     if mm.frames.observed:

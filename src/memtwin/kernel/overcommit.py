@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from memtwin.errors import UserError
 from memtwin.kernel.frames import Frames
+from memtwin.kernel.profile import KernelProfile
 from memtwin.kernel.swap import Swap
 
 HEURISTIC, ALWAYS, NEVER = 0, 1, 2
@@ -31,6 +32,15 @@ class Overcommit:
         free = frames.total << frames.page_shift >> 10
         self.user_reserve_kbytes = min(free // 32, 1 << 17)
         self.admin_reserve_kbytes = min(free // 32, 1 << 13)
+
+    def set_by(self, profile: KernelProfile) -> None:
+        """The fields besides the mode as the profile has them."""
+        self.ratio = profile.overcommit_ratio
+        self.kbytes = profile.overcommit_kbytes
+        if profile.user_reserve_kbytes is not None:
+            self.user_reserve_kbytes = profile.user_reserve_kbytes
+        if profile.admin_reserve_kbytes is not None:
+            self.admin_reserve_kbytes = profile.admin_reserve_kbytes
 
     def limit(self) -> int:
         """CommitLimit, pages: overcommit_kbytes, or overcommit_ratio percent of RAM; swap on top."""

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from memtwin.hostmem cimport load64, store16, store64
+from memtwin.hostmem cimport load8, load64, store8, store16, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.group cimport Group
 
 @cython.final
 cdef class PageTable:
     cdef readonly Frames frames
+    cdef public Group group
     cdef readonly int levels, page_shift, bits, table_shift
     cdef readonly uint64_t root, tables, span, reach, huge
     cdef uint64_t cached_number, cached_table
@@ -23,6 +25,8 @@ cdef class PageTable:
     cdef void clear_huge(self, uint64_t address) noexcept
     cdef void forget(self) noexcept
     cdef void free_table(self, uint64_t entry_at) noexcept
+    @cython.locals(group=Group)
+    cdef void give_table(self, uint64_t pfn) noexcept
     cdef void free_range(self, uint64_t start, uint64_t end, uint64_t floor, uint64_t ceiling) noexcept
     cdef void free_below(self, uint64_t table, int level, uint64_t start, uint64_t end, uint64_t floor,
                          uint64_t ceiling) noexcept

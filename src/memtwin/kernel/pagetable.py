@@ -24,7 +24,7 @@ import cython
 from memtwin.kernel.frames import Frames
 
 if not cython.compiled:
-    from memtwin.hostmem import load64, store16, store64
+    from memtwin.hostmem import load8, load64, store8, store16, store64
     from memtwin.kernel.flags import FRAME_TABLE, HUGE_TABLE, NO_FRAME, PTE_HUGE, PTE_MAPPED, TABLE_BITS
 
 NO_NUMBER = 0xFFFFFFFF
@@ -34,11 +34,12 @@ class PageTable:
     """The page table of one address space.
 
     tables: tables of all levels but the topmost, what VmPTE counts. span: bytes that one table of the last level maps.
-    huge: how many of those map a huge page.
+    huge: how many of those map a huge page. group: who is charged for a new table, None: nobody.
     """
 
     def __init__(self, frames: Frames, levels: int) -> None:
         self.frames = frames
+        self.group = frames.root
         self.levels = levels
         self.page_shift = self.frames.page_shift
         self.bits = self.page_shift - 3
@@ -56,6 +57,9 @@ class PageTable:
         if pfn == NO_FRAME:
             return 0
         store16(self.frames.flags_at + 2 * pfn, FRAME_TABLE)
+        if self.group is not None:
+            store8(self.frames.group_at + pfn, self.group.number)
+            self.group.charge_table(1)
         self.tables += 1
         return self.frames.storage + (pfn << self.page_shift)
 
@@ -162,10 +166,27 @@ class PageTable:
         """Free the table that an upper entry leads to; all its entries are empty."""
         pfn = load64(entry_at) >> self.page_shift
         store64(entry_at, 0)
-        store16(self.frames.flags_at + 2 * pfn, 0)
-        self.frames.give(pfn, 0)
+        self.give_table(pfn)
         self.tables -= 1
         self.cached_table = 0
+
+    def counted(self) -> int:
+        """What VmPTE counts: all tables but the topmost and, of five levels, but those of the second (P4D), for which
+        the kernel has no counter (include/linux/mm.h: mm_inc_nr_puds, mm_inc_nr_pmds, mm_inc_nr_ptes)."""
+        left = self.tables
+        if self.levels == 5 and self.root:
+            for i in range(1 << self.bits):
+                if load64(self.root + 8 * i):
+                    left -= 1
+        return int(left)
+
+    def give_table(self, pfn: int) -> None:
+        """The frame of a table is free, its group no longer charged."""
+        if self.group is not None:
+            group = self.frames.groups[load8(self.frames.group_at + pfn)]
+            group.charge_table(-1)
+        store16(self.frames.flags_at + 2 * pfn, 0)
+        self.frames.give(pfn, 0)
 
     def free_range(self, start: int, end: int, floor: int, ceiling: int) -> None:
         """Free the tables of [start, end) that serve nothing else within [floor, ceiling); ceiling 0 is the very top.
@@ -192,9 +213,7 @@ class PageTable:
 
     def release(self) -> None:
         """Free the topmost table, the others being gone; from now on nothing can be mapped."""
-        pfn = (self.root - self.frames.storage) >> self.page_shift
-        store16(self.frames.flags_at + 2 * pfn, 0)
-        self.frames.give(pfn, 0)
+        self.give_table((self.root - self.frames.storage) >> self.page_shift)
         self.root = self.cached_table = 0
 
     def entries(self) -> Iterator[tuple[int, int, int]]:

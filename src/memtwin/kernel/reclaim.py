@@ -5,7 +5,8 @@
 Watermarks are the kernel's (watermarks). Below `low` reclaim works until `high` is free, as kswapd would, but at the
 door of the fault that noticed, so that the twin is deterministic; at `minimum` the fault must win something itself
 (direct reclaim), or the OOM killer takes a process. Which page goes is the policy's to say; here it is unmapped from
-every space that maps it, found by its owner (rmap), and written to swap or to its file.
+every space that maps it, found by its owner (rmap), and written to swap or to its file. Of a huge page all pages go
+together, each to a slot of its own.
 
 Until memory is short for the first time no lists are kept: frames only note when their page came. `start` makes the
 lists from that, in order, and from then on each new page joins them at once.
@@ -51,22 +52,26 @@ if not cython.compiled:
         VM_EXEC,
         VM_LOCKED,
     )
+    from memtwin.kernel.lazyfree import split_folio
     from memtwin.kernel.policies.policy import ANON, EXECUTABLE, FILE, KINDS
 
     CLUSTER, HOPELESS = 32, 16
-    IS_LOCKED, IS_YOUNG, IS_DIRTY, UNMAP = range(4)
+    IS_LOCKED, IS_YOUNG, IS_DIRTY, SPLIT, UNMAP = range(5)
 
 if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
 
 
-def watermarks(pages: int, page_size: int, scale_factor: int = 10) -> tuple[int, int, int]:
+def watermarks(
+    pages: int, page_size: int, scale_factor: int = 10, min_free_kib: int | None = None
+) -> tuple[int, int, int]:
     """(minimum, low, high) in pages for a machine of `pages` (init_per_zone_wmark_min, __setup_per_zone_wmarks).
 
     min_free_kbytes is the square root of 16 times the RAM in KiB, from 128 to 262144; the others lie above it by a
     quarter of it or scale_factor (/proc/sys/vm/watermark_scale_factor) 10000ths of the RAM, whichever is more.
+    min_free_kib: where an administrator has set it.
     """
-    kib = min(max(isqrt(16 * (pages * page_size >> 10)), 128), 262144)
+    kib = min(max(isqrt(16 * (pages * page_size >> 10)), 128), 262144) if min_free_kib is None else min_free_kib
     minimum = (kib << 10) // page_size
     step = max(minimum >> 2, pages * scale_factor // 10000)
     return minimum, minimum + step, minimum + 2 * step
@@ -119,6 +124,10 @@ def visit_entry(mm: Mm, vma: Vma, at: int, address: int, action: int, entry: int
         return 1 if vma.flags & VM_LOCKED else 0
     if action == IS_DIRTY:
         return 1 if pte & PTE_DIRTY else 0
+    if action == SPLIT:
+        if mm.pages.huge and mm.pages.is_huge(address):
+            mm.split_huge(address)
+        return 1
     if action == UNMAP:
         unmap_entry(mm, at, address, entry)
         return 1
@@ -166,7 +175,8 @@ class Reclaim:
         self.failures = 0
         self.kswapd_steal = self.direct_steal = self.stalls = self.limit_steal = 0
         frames = self.frames
-        frames.minimum, frames.low, frames.high = watermarks(frames.total, 1 << frames.page_shift)
+        scale, kib = machine.profile.watermark_scale_factor, machine.profile.min_free_kbytes
+        frames.minimum, frames.low, frames.high = watermarks(frames.total, 1 << frames.page_shift, scale, kib)
         self.low = frames.low
 
     def new_group(self, name: str, limit: int = UNLIMITED) -> Group:
@@ -190,7 +200,7 @@ class Reclaim:
         came = []
         for pfn in range(frames.fresh):
             flags = load16(frames.flags_at + 2 * pfn)
-            if flags & (FRAME_ANON | FRAME_FILE) and not flags & FRAME_HUGE:
+            if flags & (FRAME_ANON | FRAME_FILE):
                 came.append((load32(frames.next_at + 4 * pfn), pfn))
         order = np.array(came, np.uint32).reshape(-1, 2)
         for pfn in order[np.argsort(order[:, 0], kind="stable"), 1].tolist():
@@ -271,19 +281,55 @@ class Reclaim:
             page = policy.victim(self.kinds())
             if page == NO_FRAME:
                 break
-            if self.evict(page):
-                won += 1
-            else:
+            gone = self.evict(page)
+            won += gone
+            if gone == 0:
                 policy.keep(page)
                 kept += 1
         return won
 
-    def evict(self, pfn: int) -> bool:
-        """Let one page go; False when it has to stay: mlocked, or no slot left, or a file that cannot be written."""
+    def evict(self, pfn: int) -> int:
+        """Let a page go, with it all of the huge page that it is part of: how many went.
+
+        0 when it has to stay: mlocked, or no slot left, or a file that cannot be written.
+        """
         flags = load16(self.frames.flags_at + 2 * pfn)
         if self.pages.visit(pfn, IS_LOCKED, 0):
-            return False
-        return self.evict_anon(pfn, flags) if flags & FRAME_ANON else self.evict_file(pfn, flags)
+            return 0
+        if flags & FRAME_HUGE:
+            return self.evict_huge(pfn)
+        return int(self.evict_anon(pfn, flags) if flags & FRAME_ANON else self.evict_file(pfn, flags))
+
+    def evict_huge(self, pfn: int) -> int:
+        """All pages go of the huge page that the frame is part of: how many went (TTU_SPLIT_HUGE_PMD)."""
+        frames = self.frames
+        count = 1 << (frames.page_shift - 3)
+        first = pfn & ~(count - 1)
+        dirty = self.dissolve(first, count)
+        won = 0
+        for page in range(first, first + count):
+            flags = load16(frames.flags_at + 2 * page)
+            if flags & FRAME_HUGE:
+                flags = (flags & ~FRAME_HUGE) | dirty
+                frames.set_flags(page, flags)
+                if self.pages.visit(page, IS_LOCKED, 0) == 0 and self.evict_anon(page, flags):
+                    won += 1
+                else:
+                    group: Group = frames.groups[load8(frames.group_at + page)]
+                    group.policy.keep(page)
+        return won
+
+    def dissolve(self, first: int, count: int) -> int:
+        """Whoever maps the folio at `first` as one maps single pages now, and it is none any more.
+
+        FRAME_DIRTY if all of it was dirty; its frames still have FRAME_HUGE.
+        """
+        for page in range(first, first + count):
+            if load16(self.frames.flags_at + 2 * page) & FRAME_HUGE:
+                self.pages.visit(page, SPLIT, 0)
+                break
+        folio = self.frames.folios.pop(first)
+        return FRAME_DIRTY if folio.dirty else 0
 
     def evict_anon(self, pfn: int, flags: int) -> bool:
         """An anonymous page goes to swap; one that MADV_FREE was told of and nobody wrote since just goes."""
@@ -325,7 +371,8 @@ class Reclaim:
     def advise(self, mm: Mm, start: int, end: int, out: bool) -> None:
         """MADV_COLD, or with `out` MADV_PAGEOUT, for [start, end): pages that `mm` has alone become old, or go.
 
-        Those that others map too are left alone, as are huge pages (madvise_cold_or_pageout_pte_range).
+        Those that others map too are left alone. A huge page that does not lie in the range as a whole is split first
+        (madvise_cold_or_pageout_pte_range).
         """
         self.start()
         frames = self.frames
@@ -336,17 +383,41 @@ class Reclaim:
                 address = mm.pages.reach
                 continue
             pte = load64(at)
-            pfn = pte >> frames.page_shift
-            if pte & PTE_MAPPED and not pte & PTE_ZERO and frames.mapped(pfn) == 1:
-                flags = load16(frames.flags_at + 2 * pfn)
-                if flags & FRAME_LISTED:
-                    self.pages.young(pfn)
-                    group: Group = frames.groups[load8(frames.group_at + pfn)]
-                    if not out:
-                        group.policy.retire(pfn)
-                    elif not self.evict(pfn):
-                        group.policy.keep(pfn)
+            if pte & PTE_MAPPED and not pte & PTE_ZERO:
+                if load16(frames.flags_at + 2 * (pte >> frames.page_shift)) & FRAME_HUGE:
+                    self.part(mm, address, start, end)
+                    pte = load64(at)
+                if not pte & PTE_ZERO and frames.mapped(pte >> frames.page_shift) == 1:
+                    self.advise_page(pte >> frames.page_shift, out)
             address += mm.page_size
+
+    def part(self, mm: Mm, address: int, start: int, end: int) -> None:
+        """Split the huge page at `address` if it goes beyond [start, end) and nobody else maps it."""
+        first = address & ~(mm.huge_size - 1)
+        pfn = load64(mm.pages.entry(address)) >> mm.page_shift
+        whole = mm.pages.is_huge(address) and start <= first and first + mm.huge_size <= end
+        folio = mm.folio_of(pfn)
+        if whole or folio.maybe_shared():
+            return
+        if mm.pages.is_huge(address):
+            mm.split_huge(address)
+        split_folio(mm, mm.find(address), pfn)
+
+    def advise_page(self, pfn: int, out: bool) -> None:
+        """One page becomes old, or goes with the huge page that it may be part of, unless that is shared."""
+        flags = load16(self.frames.flags_at + 2 * pfn)
+        if not flags & FRAME_LISTED:
+            return
+        if flags & FRAME_HUGE:
+            folio = self.frames.folios[pfn & ~((1 << (self.frames.page_shift - 3)) - 1)]
+            if folio.maybe_shared():
+                return
+        self.pages.young(pfn)
+        group: Group = self.frames.groups[load8(self.frames.group_at + pfn)]
+        if not out:
+            group.policy.retire(pfn)
+        elif self.evict(pfn) == 0:
+            group.policy.keep(pfn)
 
 
 def kind_of(flags: int) -> int:
@@ -365,8 +436,10 @@ def validate_reclaim(reclaim: Reclaim) -> None:
     for group in frames.groups:
         validate_policy(group.policy)
         pages = group.policy.listed()
-        if len(pages) != group.usage:
-            raise ValidationError(f"group {group.name}: {len(pages)} pages listed, {group.usage} charged")
+        if len(pages) + group.tables != group.usage:
+            raise ValidationError(
+                f"group {group.name}: {len(pages)} pages and {group.tables} tables, {group.usage} charged"
+            )
         listed.update(pages)
     flagged = {pfn for pfn in range(frames.fresh) if load16(frames.flags_at + 2 * pfn) & FRAME_LISTED}
     if flagged != listed:

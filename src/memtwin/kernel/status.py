@@ -33,7 +33,7 @@ def status(space: AddressSpace) -> str:
         "VmStk": space.stack_vm * page,
         "VmExe": text,
         "VmLib": space.exec_vm * page - text,
-        "VmPTE": int(space.pages.tables) * page,
+        "VmPTE": space.pages.counted() * page,
         "VmSwap": space.swap_pages * page,
         "HugetlbPages": 0,
     }

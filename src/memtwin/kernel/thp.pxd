@@ -5,8 +5,9 @@ from memtwin.hostmem cimport fill, load8, load16, load64, store8, store16, store
 from memtwin.kernel.anon cimport prepare_anon
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.folio cimport Folio
-from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.frames cimport Frames, born
 from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.policies.policy cimport ANON
 from memtwin.kernel.swap cimport Swap
 from memtwin.kernel.vma cimport Vma
 from memtwin.memory cimport READ, WRITE

@@ -35,6 +35,8 @@ if not cython.compiled:
         SIGKILL,
         TOUCHED,
     )
+    from memtwin.kernel.frames import born
+    from memtwin.kernel.policies.policy import ANON
     from memtwin.memory import READ, WRITE
 
 
@@ -71,9 +73,14 @@ def map_zeros(mm: Mm, start: int) -> None:
 
 
 def map_huge(mm: Mm, vma: Vma, start: int) -> bool:
-    """A new folio's pages in the table for `start`, writable; False when there is no block so large."""
+    """A new folio's pages in the table for `start`, writable; False when there is no block so large.
+
+    Nor is one taken where memory would be short afterwards: small pages have to do then (thp_fault_fallback).
+    """
     frames = mm.frames
     count = 1 << mm.pages.bits
+    if frames.free < frames.low + count or mm.group.usage + count > mm.group.limit:
+        return False
     pfn = frames.alloc(mm.pages.bits) if mm.pages.bits <= 10 else NO_FRAME
     if pfn == NO_FRAME:
         return False
@@ -88,6 +95,7 @@ def map_huge(mm: Mm, vma: Vma, start: int) -> bool:
         store16(frames.flags_at + 2 * (pfn + i), FRAME_ANON | FRAME_EXCLUSIVE | FRAME_HUGE)
         store32(frames.owner_at + 4 * (pfn + i), vma.anon.number)
         store64(frames.index_at + 8 * (pfn + i), index + i)
+        born(frames, mm.group, pfn + i, ANON)
     frames.folios[pfn] = Folio()
     mm.folio_add(pfn, 1)
     if mm.owns(start):

@@ -56,7 +56,7 @@ class Options(NamedTuple):
 def profile_for(header: Header) -> KernelProfile:
     """The kernel profile nearest to the recorded kernel: the latest that is not newer, else the oldest."""
     release = tuple(int(part) for part in header.kernel.split("-")[0].split(".")[:2] if part.isdigit())
-    same = [one for one in PROFILES.values() if one.page_size == 4096 and one.levels == 4]
+    same = [one for one in PROFILES.values() if (one.architecture, one.levels) == ("x86_64", 4)]
     known = [one for one in same if one.release <= release]
     chosen = max(known, key=lambda one: one.release) if known else min(same, key=lambda one: one.release)
     return chosen.with_page_size(header.page_size) if header.page_size != chosen.page_size else chosen

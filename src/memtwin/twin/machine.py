@@ -50,7 +50,7 @@ class Machine:
         profile: KernelProfile | str = "linux-6.18-x86_64",
         policy: str = "two-list",
         seed: int = 1,
-        overcommit: int = 0,
+        overcommit: int | None = None,
     ) -> None:
         self.kernel = KernelMachine(ram, swap, page_size, profile, policy, seed, overcommit)
         self.processes: dict[int, Process] = {}
