@@ -75,7 +75,7 @@ class KernelProfile:
     def canonical_end(self) -> int:
         """From here on addresses are none of the processor's, and an access is no page fault (SI_KERNEL, x86-64)."""
         if self.architecture != "x86_64":
-            return 1 << 64
+            return (1 << 64) - 1
         return 1 << 56 if self.levels == 5 else self.task_size + self.page_size
 
     @property

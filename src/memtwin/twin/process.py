@@ -211,7 +211,7 @@ class Process(ThreadCalls):
     # The process.
 
     def fork(self) -> Process:
-        """fork(2): the child."""
+        """fork(2): the child. OSError(ENOMEM): overcommit mode 2 does not promise its memory."""
         child: Process = self._do(self.machine.fork_of, self)
         for process in (self, child):
             process._keep_resident()
