@@ -115,7 +115,6 @@ class Mm(Window):
         self.pages = PageTable(self.frames, profile.levels)
         self.cached: Any = None
         self.task_size = profile.task_size
-        self.compat = False
         self.canonical_end = profile.canonical_end
         self.guard_gap = profile.stack_guard_pages << self.page_shift
         self.huge_size = profile.huge_size
@@ -124,7 +123,7 @@ class Mm(Window):
         self.reclaims_tables = profile.reclaim_tables
         self.max_map_count = profile.max_map_count
         self.thp = ("never", "madvise", "always").index(profile.thp)
-        self.whole = False
+        self.whole = self.compat = False
         self.stack_limit = 8 << 20
         self.memlock_limit = ALL_ONES
         self.mmap_base = self.def_flags = 0
