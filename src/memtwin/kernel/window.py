@@ -58,7 +58,8 @@ class Window(Memory):
             return True
         if have != CONFLICT:
             store32(at, CONFLICT)
-            self.unfold((have - 1) << self.window_bits | (address & self.mask) >> self.chunk_shift << self.chunk_shift)
+            fold = (self.mask + 1) * (have - 1)  # not `have - 1` shifted: that is of 32 bits when compiled
+            self.unfold(fold | (address & self.mask) >> self.chunk_shift << self.chunk_shift)
         return False
 
     def unfold(self, start: int) -> None:
