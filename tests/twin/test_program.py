@@ -192,7 +192,7 @@ def test_what_is_not_modelled_with_32_bits_is_refused() -> None:
     with pytest.raises(UserError, match="LP64 and ILP32 are"):
         Machine().spawn(data_model="LLP64")
     with pytest.raises(UserError, match="32-bit processes are modelled on x86_64"):
-        Machine(profile="linux-6.18-arm64-16k").spawn(data_model="ILP32")
+        Machine(profile="linux-6.18-aarch64-16k").spawn(data_model="ILP32")
 
 
 def _libc_size(image: object) -> int:
