@@ -32,7 +32,7 @@ class Drawn:
         return f"<figure>{self.svg()}</figure>"
 
     def __rich__(self) -> RenderableType:
-        from memtwin.terminal import table
+        from memtwin.pictures import table
 
         return table(self)
 
@@ -98,11 +98,17 @@ class Page:
 
 @dataclass(frozen=True, repr=False)
 class PagesView(Drawn):
-    """Some pages of one process in the order of their addresses."""
+    """Some pages of one process in the order of their addresses. left_out: how many more there are that could have
+    been among them."""
 
     pid: int
     page_size: int
     pages: tuple[Page, ...]
+    left_out: int = 0
+
+    def knows(self, address: int) -> bool:
+        """Whether a page at that address would be among these."""
+        return not self.left_out or bool(self.pages and self.pages[0].address <= address <= self.pages[-1].address)
 
     def __repr__(self) -> str:
         return f"<PagesView of process {self.pid}: {len(self.pages)} pages of {format_size(self.page_size)}>"
@@ -191,15 +197,22 @@ class FreeList:
     chunks: tuple[int, ...]
 
 
+def list_state(name: str) -> str:
+    """The state of the chunks on a free list of that name."""
+    return name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin"
+
+
 @dataclass(frozen=True, repr=False)
 class HeapView(Drawn):
-    """One heap: all of its chunks from low to high, and the free lists that lead through them."""
+    """One heap: its chunks from low to high, and the free lists that lead through them. left_out: how many of its
+    chunks are not among `chunks`, which then are neighbours."""
 
     start: int
     end: int
     chunks: tuple[Chunk, ...]
     lists: tuple[FreeList, ...] = ()
     arena: str = "main"
+    left_out: int = 0
 
     def at(self, address: int) -> Chunk | None:
         """The chunk that holds an address, header included, or None."""

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, product
 
 import pytest
 
@@ -11,7 +11,8 @@ from memtwin.errors import SegmentationFault, UserError
 from memtwin.kernel import flags
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.machine import Machine
-from memtwin.kernel.observe import KINDS, Event, other_spaces
+from memtwin.kernel.observe import Event, other_spaces
+from memtwin.kernel.sentences import KINDS, explain
 
 PAGE = 4096
 
@@ -20,9 +21,10 @@ def test_every_kind_has_a_number_and_a_sentence() -> None:
     numbers = {value for name, value in vars(flags).items() if name.startswith("EVENT_")}
     assert numbers == set(KINDS)
     for code, kind in KINDS.items():
-        text = str(Event(1, code, kind.kind, 1, 0x1000, 0x3000, 57, 91, (2, 3)))
-        assert "{" not in text
-        assert "  " not in text
+        for end, language in product((0x2000, 0x3000), ("en", "ko")):
+            text = explain(Event(1, code, kind.kind, 1, 0x1000, end, 57, 91, (2, 3)), language)
+            assert "{" not in text
+            assert "  " not in text
 
 
 def test_attached_observers_are_told_and_others_not() -> None:
@@ -37,7 +39,7 @@ def test_attached_observers_are_told_and_others_not() -> None:
     machine.observers.detach(first.append)
     machine.observers.tell(space, flags.EVENT_DEMAND_ZERO, 0x2000, 0x5000, 58, 0)
     assert [str(event) for event in first] == ["first write to page 0x1000: frame 57 of zeros"]
-    assert str(second[1]) == "first write to 3 pages from 0x2000: 3 frames from 58 of zeros"
+    assert str(second[1]) == "first write to 3 pages from 0x2000: 3 frames of zeros"
     assert [event.number for event in second] == [1, 2]
     machine.observers.detach(second.append)
     assert not machine.frames.observed
@@ -102,6 +104,12 @@ def test_each_step_of_a_small_story_is_told_with_its_cause() -> None:
     assert told() == ["protect", "split"]
     space.sys_mprotect(base + 2 * PAGE, PAGE, 3)
     assert told() == ["protect", "merge"]
+    grown = space.sys_mremap(base + 7 * PAGE, PAGE, 2 * PAGE, 0, 0)
+    assert (grown, told()) == (base + 7 * PAGE, ["map"])
+    space.sys_mremap(base + 7 * PAGE, 2 * PAGE, 4 * PAGE, flags.MREMAP_MAYMOVE | flags.MREMAP_FIXED, base - 9 * PAGE)
+    assert [kind for kind in told() if kind != "split"] == ["move", "unmap"]
+    space.sys_madvise(base, PAGE, flags.MADV_DONTNEED)
+    assert told() == ["discard"]
     with pytest.raises(SegmentationFault):
         space.read(0x1000, 1)
     assert told() == ["signal"]

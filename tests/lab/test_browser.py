@@ -146,6 +146,54 @@ def test_an_own_script_and_a_wrong_one(lab: Lab) -> None:
     lab.page.wait_for_function("() => document.querySelector('[role=alert]').textContent.includes('line 1')")
 
 
+def focus(lab: Lab, selector: str, most: int = 60) -> None:
+    """Press Tab until that thing has the focus."""
+    for _ in range(most):
+        if lab.page.evaluate("s => !!document.activeElement?.closest(s)", selector):
+            return
+        lab.page.keyboard.press("Tab")
+    raise AssertionError(f"{most} times Tab, and {selector} is not reached")
+
+
+def test_the_keyboard_alone_suffices(lab: Lab) -> None:
+    """Write a script, play it, add a call, step, explain a thing in a picture, see a quiz's answer, change the lesson."""
+    lab.open("B1")
+    keys = lab.page.keyboard
+    focus(lab, "textarea")
+    keys.press("Control+A")
+    keys.type("p = malloc(4000)\nfree(p)")
+    focus(lab, "[data-test=play]")
+    keys.press("Enter")
+    lab.page.wait_for_function("() => document.querySelector('[data-test=call]').textContent.includes('malloc(4000)')")
+    focus(lab, "[data-test=add]")
+    keys.press("Enter")
+    lab.page.wait_for_selector("[role=option]")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    lab.page.wait_for_function("() => document.querySelector('[data-test=counter]').textContent.includes('3')")
+    focus(lab, "[data-test=quiz] .q-item")
+    keys.press("Enter")
+    focus(lab, "[data-test=answer]")
+    keys.press("Enter")
+    lab.page.wait_for_selector("[data-test=solution]")
+    focus(lab, "[data-test=back]")
+    keys.press("Enter")
+    lab.at(2)
+    focus(lab, "[data-test='picture heap']")
+    keys.press("ArrowDown")
+    lab.page.wait_for_function("() => document.querySelector('[data-test=explanation]').textContent.length > 10")
+    lab.page.keyboard.press("Shift+Tab")
+    for _ in range(60):
+        if lab.page.evaluate("() => !!document.activeElement?.closest('[data-test=lesson]')"):
+            break
+        keys.press("Shift+Tab")
+    keys.press("Enter")
+    lab.page.wait_for_selector("[role=option]")
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    lab.page.wait_for_url("**lesson=*")
+
+
 def test_whatever_lies_under_the_pointer_is_explained(lab: Lab) -> None:
     lab.open("A6")
     lab.page.locator("[data-test^='picture'] [data-key]").first.hover()

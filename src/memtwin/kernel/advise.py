@@ -16,6 +16,7 @@ if not cython.compiled:
         EAGAIN,
         EINVAL,
         ENOMEM,
+        EVENT_DISCARD,
         MADV_COLD,
         MADV_COLLAPSE,
         MADV_DODUMP,
@@ -130,6 +131,8 @@ def give_back(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
     elif advice in (MADV_COLD, MADV_PAGEOUT):
         mm.machine.reclaim.advise(mm, start, end, advice == MADV_PAGEOUT)
     elif advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
+        if mm.frames.observed:
+            mm.tell(EVENT_DISCARD, start, end, 0, 0)
         mm.zap_pages(start, end)
         if mm.reclaims_tables:
             free_whole_tables(mm, start, end)

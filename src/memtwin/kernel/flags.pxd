@@ -166,6 +166,8 @@ cdef enum:
     EVENT_EXIT = 22
     EVENT_KILL = 23
     EVENT_SIGNAL = 24
+    EVENT_MOVE = 25
+    EVENT_DISCARD = 26
 cdef extern from *:
     """
     #define NO_FRAME 0xFFFFFFFFU

@@ -16,56 +16,21 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memtwin.errors import UserError
+from memtwin.kernel.sentences import KINDS, explain
 
 if TYPE_CHECKING:
     from memtwin.kernel.frames import Frames
 
 _FRAME_MASK = (1 << 52) - 1
-
-
-class Kind(NamedTuple):
-    """What an event is: its kind, and a sentence about it with the event's fields in braces."""
-
-    kind: str
-    sentence: str
-
-
-# by number (flags.py, EVENT_*)
-KINDS = {
-    1: Kind("zero page", "first read of {what}: mapped to the shared zero page"),
-    2: Kind("demand zero", "first write to {what}: {frames} of zeros"),
-    3: Kind("copy", "write to a shared page: frame {old_frame} copied to {frame}, because {others}"),
-    4: Kind("replace zero", "first write to {what}, until now the shared zero page: frame {frame} of zeros"),
-    5: Kind("reuse", "write to a page that was shared: frame {frame} is kept, because nobody else maps it any more"),
-    6: Kind("file", "access to {what} of a file: found in the page cache, mapped to {frames}"),
-    7: Kind("file read", "access to {what} of a file: read from disk into {frames}"),
-    8: Kind("file copy", "write to a private page of a file: frame {old_frame} of the page cache copied to {frame}"),
-    9: Kind("swap in", "access to {what}, which was in swap slot {old_frame}: read into frame {frame}"),
-    10: Kind("swap out", "{what} leaves frame {frame} for swap slot {old_frame}: memory is short"),
-    11: Kind("drop", "{what} leaves frame {frame}: memory is short, and its bytes are on disk"),
-    12: Kind("huge", "first access to {span}: a huge page, frames from {frame} on"),
-    13: Kind("split huge", "the huge page at {start:#x} is split into small ones"),
-    14: Kind("map", "{span} mapped"),
-    15: Kind("unmap", "{span} unmapped"),
-    16: Kind("split", "the mapping is split at {start:#x}: its parts are to differ"),
-    17: Kind("merge", "{span} merges with its neighbour: nothing distinguishes them"),
-    18: Kind("protect", "{span}: other accesses are allowed from now on"),
-    19: Kind("brk", "the program break moves from {start:#x} to {end:#x}"),
-    20: Kind("stack", "an access below the stack: it grows down to {start:#x}"),
-    21: Kind("fork", "process {space} forks: it shares its private pages with process {old_frame} from now on"),
-    22: Kind("exit", "process {space} gives all its memory back"),
-    23: Kind("kill", "the OOM killer ends process {space}"),
-    24: Kind("signal", "access to {start:#x} is not allowed: signal {frame}, code {old_frame}"),
-}  # fmt: skip
-_COPY, _ALL_FRAMES = 3, frozenset((3, 8))
+_COPY = 3
 
 
 class Event(NamedTuple):
     """Something that happened.
 
-    number: counts up over the machine's life; code, kind: which, see KINDS; space: number of the address space; [start,
-    end): the addresses it is about; frame, old_frame: the frame now and before, or what the kind's sentence says of
-    them; others: numbers of the other spaces that map `old_frame`, for copies.
+    number: counts up over the machine's life; code, kind: which, see sentences.py; space: number of the address space;
+    [start, end): the addresses it is about; frame, old_frame: the frame now and before, or what the kind's sentence
+    says of them; others: numbers of the other spaces that map `old_frame`, for copies.
     """
 
     number: int
@@ -149,24 +114,3 @@ def maps(space: Any, address: int, pfn: int) -> bool:
         return False
     entry = ctypes.c_uint64.from_address(at).value
     return bool(entry & 0x101 and (entry & _FRAME_MASK) >> space.page_shift == pfn)
-
-
-def explain(event: Event) -> str:
-    """One sentence for a person: what happened and why."""
-    pages = max((event.end - event.start) // event.page_size, 1)
-    fields = {
-        **event._asdict(),
-        "what": f"page {event.start:#x}" if pages == 1 else f"{pages} pages from {event.start:#x}",
-        "span": f"{event.start:#x}-{event.end:#x}",
-        "frames": f"frame {event.frame}" if pages == 1 else f"{pages} frames from {event.frame}",
-        "others": _others(event.others),
-    }
-    return KINDS[event.code].sentence.format(**fields)
-
-
-def _others(numbers: tuple[int, ...]) -> str:
-    if not numbers:
-        return "it is not this mapping's alone"
-    if len(numbers) == 1:
-        return f"process {numbers[0]} also maps it"
-    return f"processes {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} also map it"

@@ -17,6 +17,8 @@ if not cython.compiled:
         EFAULT,
         EINVAL,
         ENOMEM,
+        EVENT_MAP,
+        EVENT_MOVE,
         MREMAP_DONTUNMAP,
         MREMAP_FIXED,
         MREMAP_MAYMOVE,
@@ -197,6 +199,8 @@ def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length:
     following = vma.next
     if end > mm.task_size or (following is not None and end > following.start):
         return False
+    if mm.frames.observed:
+        mm.tell(EVENT_MAP, vma.end, end, 0, 0)
     pgoff_end = vma.page_offset(end, mm.page_shift)
     joined = following is not None and fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, vma)
     if joined:
@@ -223,6 +227,8 @@ def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, n
         moved = vma.part(new_address, end)
         moved.pgoff = pgoff
         mm.add(moved)
+    if mm.frames.observed:
+        mm.tell(EVENT_MOVE, address, address + old_length, new_address, 0)
     move_pages(mm, address, address + old_length, new_address)
     if flags & MREMAP_DONTUNMAP:
         leave_behind(mm, mm.find(address), moved, address, address + old_length)

@@ -19,6 +19,7 @@ from memtwin.lab.lessons import LANGUAGES, lesson, lessons
 from memtwin.lab.playback import Playback
 from memtwin.lab.quiz import question
 from memtwin.lab.words import WORDS
+from memtwin.pictures.palette import INK
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,14 +40,16 @@ _STYLE = """
   body { background: Canvas; color: CanvasText; color-scheme: light dark; }
   .mt-script textarea { font-family: ui-monospace, monospace; font-size: 13px; line-height: 1.45; }
   .mt-picture { overflow-x: auto; border: 1px solid color-mix(in srgb, CanvasText 20%, transparent); }
-  .mt-picture { border-radius: 6px; }
+  .mt-picture { border-radius: 6px; background: PAPER; }
+  @media (prefers-color-scheme: dark) { .mt-picture { background: DARK; } }
+  .mt-picture .mt-here { stroke: #0072b2; stroke-width: 4; stroke-dasharray: none; }
   .mt-picture svg { display: block; }
   .mt-picture svg text { pointer-events: none; }
   .mt-call { font-family: ui-monospace, monospace; font-weight: 600; overflow-wrap: anywhere; }
   [data-key] { cursor: help; }
   :focus-visible { outline: 3px solid #0072b2; outline-offset: 2px; }
 </style>
-"""
+""".replace("PAPER", INK["paper"][0]).replace("DARK", INK["paper"][1])
 
 # Added when the page is up: a script that arrives in HTML later is not run.
 _LISTEN = """
@@ -58,6 +61,19 @@ _LISTEN = """
       if (key && key !== last) emitEvent("explain", key);
       last = key;
     });
+  document.addEventListener("keydown", event => {
+    const picture = event.target.closest?.(".mt-picture");
+    const way = {ArrowDown: 1, ArrowUp: -1}[event.key];
+    const parts = picture && way ? [...picture.querySelectorAll("[data-key]")] : [];
+    if (!parts.length) return;
+    event.preventDefault();
+    const here = parts.findIndex(part => part.classList.contains("mt-here"));
+    const next = here < 0 && way < 0 ? parts.length - 1 : (here + way + parts.length) % parts.length;
+    parts[here]?.classList.remove("mt-here");
+    parts[next].classList.add("mt-here");
+    parts[next].scrollIntoView({block: "nearest"});
+    emitEvent("explain", last = parts[next].getAttribute("data-key"));
+  });
 """
 
 
@@ -72,6 +88,7 @@ class Page:
         self.shown: dict[str, Any] = {}
         self.source = source
         self.busy = False
+        self.drawn: dict[str, ui.html] = {}
         self.quiz_seed = secrets.randbelow(1_000_000)
 
     def word(self, name: str) -> str:
@@ -97,7 +114,9 @@ class Page:
         """The lesson's choice and words, the script and its buttons, the quiz."""
         with ui.row().classes("items-center gap-3 w-full"):
             rows = {id: f"{id}  {one.words[self.language].title}" for id, one in lessons().items()}
-            ui.select(rows, value=self.lesson.id, label=self.word("lesson"), on_change=self.choose).classes("grow")
+            ui.select(rows, value=self.lesson.id, label=self.word("lesson"), on_change=self.choose).classes(
+                "grow"
+            ).props("data-test=lesson")
             ui.select(LANGUAGES, value=self.language, on_change=self.translate).props("aria-label=Language")
         words = self.lesson.words[self.language]
         ui.label(words.title).classes("text-xl font-semibold").props("role=heading aria-level=1")
@@ -107,7 +126,7 @@ class Page:
         self.editor.classes("w-full mt-script").props("outlined autogrow spellcheck=false")
         with ui.row().classes("items-center gap-3 w-full"):
             ui.button(self.word("play"), on_click=self.play).props("data-test=play")
-            ui.select(list(CALLS), label=self.word("add"), on_change=self.add).classes("grow")
+            ui.select(list(CALLS), label=self.word("add"), on_change=self.add).classes("grow").props("data-test=add")
         self.problem = ui.label().classes("text-red-700 dark:text-red-300 font-semibold").props("role=alert")
         with ui.expansion(self.word("quiz")).classes("w-full").props("data-test=quiz"):
             self.quiz_box = ui.column().classes("w-full")
@@ -121,9 +140,11 @@ class Page:
             ui.label(one.given).classes("whitespace-pre-wrap mt-call")
             ui.label(one.text[self.language])
             answer = ui.label(f"{one.answer}   ({'; '.join(one.steps)})").classes("whitespace-pre-wrap")
-            answer.set_visibility(False)
+            answer.props("data-test=solution").set_visibility(False)
             with ui.row():
-                ui.button(self.word("answer"), on_click=lambda: answer.set_visibility(True)).props("flat")
+                ui.button(self.word("answer"), on_click=lambda: answer.set_visibility(True)).props(
+                    "flat data-test=answer"
+                )
                 ui.button(self.word("again"), on_click=self.another).props("flat")
 
     def another(self) -> None:
@@ -158,6 +179,7 @@ class Page:
         self.call = ui.label().classes("mt-call").props("data-test=call")
         self.told = ui.column().classes("gap-1").props("aria-live=polite data-test=told")
         self.counts = ui.label().classes("opacity-75")
+        ui.label(self.word("keys")).classes("text-sm opacity-75")
         self.explanation = ui.label().classes("italic min-h-6 whitespace-pre-wrap").props("data-test=explanation")
         self.pictures = ui.column().classes("w-full gap-4").props("data-test=pictures")
 
@@ -206,19 +228,30 @@ class Page:
         self.counts.text = self.word("counts").format(**shown["counts"])
         if "call" in shown:
             outcome = shown["error"] or self.word("returned").format(result=shown["result"])
+            outcome += f", errno {shown['errno']}" if shown["errno"] else ""
             self.call.text = f"{shown['line']}: {shown['call']} → {outcome}"
         else:
             self.call.text = self.word("start")
         self.told.clear()
         with self.told:
-            for sentence in shown.get("sentences", ()):
+            for sentence in shown.get("sentences", {}).get(self.language, ()):
                 ui.label(sentence)
+        if list(shown["pictures"]) != list(self.drawn):
+            self.hang(list(shown["pictures"]))
+        for name, svg in shown["pictures"].items():
+            if svg != self.drawn[name].content:
+                self.drawn[name].content = svg
+
+    def hang(self, names: list[str]) -> None:
+        """A frame for each picture; its content changes when its state does."""
         self.pictures.clear()
         with self.pictures:
-            for name, svg in shown["pictures"].items():
+            for name in names:
                 with ui.column().classes("gap-1 w-full"):
-                    ui.label(self.word(name)).classes("font-semibold")
-                    ui.html(svg, sanitize=False).classes("mt-picture w-full").props(f'data-test="picture {name}"')
+                    ui.label(self.word(name)).classes("font-semibold").props("role=heading aria-level=2")
+                    frame = ui.html(sanitize=False).classes("mt-picture w-full").props("tabindex=0")
+                    frame.props(f'data-test="picture {name}"')
+                self.drawn[name] = frame
 
     async def explain(self, event: GenericEventArguments) -> None:
         """The pointer rests on a thing in a picture."""

@@ -17,10 +17,12 @@ import sys
 from typing import Any, Self
 
 from memtwin.errors import UserError
+from memtwin.lab.worker import INTERVAL
 
 SECONDS_TO_LOAD = 30.0  # the whole script is played once
 SECONDS_TO_STEP = 5.0
 MAX_ANSWER_BYTES = 16 << 20
+MOST_LEFT = 32  # sleepers that players left
 
 
 class Playback:
@@ -104,7 +106,17 @@ class Playback:
                 found: dict[str, Any] = json.loads(line)
                 if "checkpoint" not in found:
                     return found
-                self._sleepers[found["checkpoint"]] = arrived.pop(0)
+                self._keep(found["checkpoint"], arrived.pop(0))
+
+    def _keep(self, position: int, sleeper: socket.socket) -> None:
+        """One more sleeper; of those that players left, the oldest goes when there are too many."""
+        known = self._sleepers.pop(position, None)
+        if known is not None:
+            known.close()
+        self._sleepers[position] = sleeper
+        left = [at for at in self._sleepers if at % INTERVAL]
+        if len(left) > MOST_LEFT:
+            self._sleepers.pop(left[0]).close()
 
     def close(self) -> None:
         """End the processes."""

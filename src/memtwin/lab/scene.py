@@ -3,17 +3,21 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from typing import Any
 
 from memtwin import pictures, script
 from memtwin.errors import UserError
+from memtwin.kernel.observe import Event as KernelEvent
 from memtwin.twin import events, heapview, observe
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 from memtwin.units import format_size, parse_size
 from memtwin.views import AddressSpaceView
 
+MOST_SENTENCES = 12
+MOST_CHUNKS = 160  # of the heap's picture
 MAX_RAM = 256 << 20  # bytes of the machine that a page may ask for
 DEFAULT = {"ram": "16 MiB"}
 _SETTINGS = {"ram", "swap", "page_size"}
@@ -34,8 +38,9 @@ class Scene:
         self.names: dict[int, str] = {}
         self.step: script.Step | None = None
         self.before: dict[str, Any] = {}
-        self.state: events.State | None = None
-        self.said: list[str] = []
+        self.listening: events.Listening | None = None
+        self.told: list[KernelEvent] = []
+        self.now: dict[str, Any] | None = None  # what is there, while nothing was called since it was looked at
         self.minor = self.major = 0
 
     def made(self, step: script.Step) -> None:
@@ -47,27 +52,37 @@ class Scene:
             self.names[step.result] = f"{step.name} {step.line}"
         self.minor += step.minflt
         self.major += step.majflt
+        self.now = None
+        if self.listening is not None:
+            self.told = self.listening.end()
+            self.listening = None
 
     def remember(self) -> None:
         """The next step is the one to be shown: keep the state before it, to mark what it changes."""
-        self.before = self._views()
-        self.state = events.State.of(self.machine)
+        self.before = self._look()
+        self.listening = events.Listening(self.machine)
+
+    def _look(self) -> dict[str, Any]:
+        if self.now is None:
+            self.now = self._views()
+        return self.now
 
     def _views(self) -> dict[str, Any]:
         living = [one for one in self.family if one.ended is None]
         shown = living[-1] if living else None
         views: dict[str, Any] = {"frames": self.machine.frames(), "buddy": self.machine.buddy()}
         if shown is not None:
-            views["pages"] = tuple(observe.touched_pages(one) for one in living[:2])
+            around = self._address(shown)
+            views["pages"] = tuple(observe.touched_pages(one, around=around) for one in living[:2])
             views["address space"] = observe.address_space(shown)
-            views["heap"] = views["bins"] = heapview.heap(shown, self.names)
+            views["heap"] = views["bins"] = heapview.MainHeap(shown, observe.Sight(shown))
         if self.machine.kernel.swap:
             views["swap"] = self.machine.swap()
         return views
 
     def show(self, position: int) -> dict[str, Any]:
         """The scene for a page: position, the call in words, what happened, counts, and the pictures by name."""
-        now = self._views()
+        now = self._look()
         resident = sum(one.space.rss_pages for one in self.family if one.ended is None) * self.machine.page_size
         shown: dict[str, Any] = {
             "position": position,
@@ -77,21 +92,28 @@ class Scene:
         }
         if position and self.step is not None:
             step = self.step
-            shown |= {"line": step.line, "call": step.text, "result": _result(step.result),
-                      "error": str(step.error) if step.error else None, "sentences": self._sentences(step)}  # fmt: skip
+            shown |= {"line": step.line, "call": step.text, "result": _result(step.result), "errno": _errno(step),
+                      "error": str(step.error) if step.error else None,
+                      "sentences": {language: self._sentences(step, language) for language in _FAULTS}}  # fmt: skip
         return shown
 
     def _pictures(self, now: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
-        drawn: dict[str, str] = {}
-        for name, draw in _PICTURES.items():
-            if name in now:
-                drawn[name] = draw(now[name], before.get(name))
+        now, before = self._around(now), self._around(before)
+        drawn = {name: draw(now[name], before.get(name)) for name, draw in _PICTURES.items() if name in now}
         space: AddressSpaceView | None = now.get("address space")
         if space is not None:
             drawn["break"] = pictures.moving_break(space, before.get("address space"))
             living = next(one for one in self.family if one.ended is None)
             drawn["walk"] = pictures.table_walk(observe.walk(living, self._address(living)))
         return drawn
+
+    def _around(self, views: dict[str, Any]) -> dict[str, Any]:
+        """The views with that part of a large heap in which the last call's pointer lies."""
+        if "heap" not in views:
+            return views
+        living = next(one for one in reversed(self.family) if one.ended is None)
+        heap = views["heap"].view(self.names, self._address(living), MOST_CHUNKS)
+        return {**views, "heap": heap, "bins": heap}
 
     def _address(self, process: Process) -> int:
         """The address worth translating: the last call's pointer, or the heap's start."""
@@ -101,20 +123,12 @@ class Scene:
                     return value & (1 << 47) - 1
         return process.space.brk_start
 
-    def _sentences(self, step: script.Step) -> list[str]:
-        said = []
-        if step.minflt:
-            said.append(_plural(step.minflt, "minor fault") + ": pages were found or made without waiting for a disk.")
-        if step.majflt:
-            said.append(_plural(step.majflt, "major fault") + ": pages had to be brought in from swap or a file.")
-        said += self._changes()
-        return said
-
-    def _changes(self) -> list[str]:
-        if self.state is None:
-            return []
-        told = [event.sentence for event in events.between(self.state, events.State.of(self.machine))]
-        return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in told[:12]]
+    def _sentences(self, step: script.Step, language: str) -> list[str]:
+        """How many faults, and each thing that happened with its cause."""
+        counts = zip(_FAULTS[language], (step.minflt, step.majflt), strict=True)
+        said = [words.format(count) for words, count in counts if count]
+        told = [events.sentence(event, language) for event in self.told[:MOST_SENTENCES]]
+        return said + [f"{sentence[0].upper()}{sentence[1:]}." for sentence in told]
 
     def explain(self, key: str) -> str:
         """What a thing in a picture is, by its key: an address, or "frame N". UserError for anything else."""
@@ -140,6 +154,13 @@ class Scene:
 _ALLOCATING = {"malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "valloc", "pvalloc",
                "xmalloc", "malloc0", "xmalloc0"}  # fmt: skip
 
+_FAULTS = {
+    "en": ("Minor faults: {}. Pages were found or made without waiting for a disk.",
+           "Major faults: {}. Pages had to be brought in from swap or a file."),
+    "ko": ("마이너 폴트: {}. 디스크를 기다리지 않고 페이지를 찾거나 만들었다.",
+           "메이저 폴트: {}. 스왑이나 파일에서 페이지를 들여와야 했다."),
+}  # fmt: skip
+
 _PICTURES: dict[str, Callable[[Any, Any], str]] = {
     "address space": pictures.address_space,
     "pages": pictures.page_table,
@@ -151,8 +172,9 @@ _PICTURES: dict[str, Callable[[Any, Any], str]] = {
 }
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+def _errno(step: script.Step) -> str:
+    """What the call left in errno, "ENOMEM"; "" for nothing."""
+    return errno.errorcode.get(step.errno, str(step.errno)) if step.errno else ""
 
 
 def _result(value: Any) -> str:

@@ -10,11 +10,13 @@ which plays on from there; the sleepers themselves never play.
            ──fork──▶ sleeper 500
            …
 
+A player that came a long way leaves a sleeper NEAR steps before its end, so that the next steps back are short.
+
 Each process has a socket of its own to the page's Playback, which sends JSON lines and hears JSON lines; a process
 whose socket is closed ends.
 
     to the first player   {"load": script, "machine": {...}}
-                          -> {"checkpoint": position}, with the sleeper's socket, for each sleeper
+                          -> {"checkpoint": position}, with the sleeper's socket, for each sleeper; players do so too
                           -> {"steps": how many calls, "error": None or one line}
     to a sleeper          {"wake": true}, with the new player's socket
     to a player           {"step": n}      -> the scene after n calls (lab.scene.Scene.show), n not behind it
@@ -23,6 +25,7 @@ whose socket is closed ends.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -37,6 +40,7 @@ from memtwin.errors import UserError
 from memtwin.lab.scene import Scene
 
 INTERVAL = 250  # steps between sleepers
+NEAR = 25  # steps before one that took a long way, where another sleeper stays
 MOST_SLEEPERS = 400
 CPU_SECONDS = 300  # of one process
 
@@ -51,9 +55,15 @@ class Player:
         self.position = 0
         self.error: str | None = None
 
-    def forward(self, step: int) -> bool:
-        """Play until `step` calls were made; False when the script ends before."""
+    def forward(self, step: int, leave: Callable[[], None] = lambda: None) -> bool:
+        """Play until `step` calls were made; False when the script ends before.
+
+        leave: leaves a sleeper, when the way was long, a little before the step: who goes back one goes back two.
+        """
+        near = step - NEAR if step - self.position > 2 * NEAR else -1
         while self.position < step:
+            if self.position == near:
+                leave()
             if self.position == step - 1:
                 self.scene.remember()
             if not self.one():
@@ -73,16 +83,20 @@ class Player:
         self.scene.made(made)
         return True
 
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a page's request."""
+    def answer(self, line: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a page's request, which came through `line`."""
         if "step" in request:
-            self.forward(int(request["step"]))
+            self.forward(int(request["step"]), lambda: leave_sleeper(line, self))
             return self.scene.show(self.position)
         return {"explanation": self.scene.explain(str(request.get("explain", "")))}
 
 
 def load(line: socket.socket, source: str, machine: dict[str, Any]) -> Player:
-    """Play a script once to its end, leaving sleepers on the way; the page is told of each."""
+    """Play a script once to its end, leaving sleepers on the way; the page is told of each.
+
+    The garbage collector is off: in a copy it would touch, and so copy, everything that the sleepers share.
+    """
+    gc.disable()
     player = Player(source, machine)
     sleepers = 0
     while True:
@@ -115,15 +129,15 @@ def sleep(bell: socket.socket, player: Player) -> None:
         with socket.socket(fileno=descriptors[0]) as line:
             if os.fork() == 0:
                 bell.close()
-                serve(line, player.answer)
+                serve(line, player)
                 os._exit(0)
 
 
-def serve(line: socket.socket, make: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def serve(line: socket.socket, player: Player) -> None:
     """Answer requests until the page is gone; a mistake in one is answered with its line."""
     for request in requests(line):
         try:
-            reply = make(request)
+            reply = player.answer(line, request)
         except UserError as error:
             reply = {"error": str(error)}
         line.sendall(_line(reply))
@@ -160,7 +174,7 @@ def main() -> None:
         line.sendall(_line({"error": str(error)}))
         return
     line.sendall(_line({"steps": player.position, "error": player.error}))
-    serve(line, player.answer)
+    serve(line, player)
 
 
 if __name__ == "__main__":

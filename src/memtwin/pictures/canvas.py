@@ -6,13 +6,11 @@ Coordinates are pixels from the top left. Nothing else in pictures/ knows the dr
 
 from __future__ import annotations
 
-import itertools
+import zlib
 
 import drawsvg
 
 from memtwin.pictures.palette import css
-
-_names = itertools.count()
 
 
 class Canvas:
@@ -20,13 +18,7 @@ class Canvas:
 
     def __init__(self, width: float, height: float, title: str, description: str = "") -> None:
         self.width, self.height = width, height
-        name = f"mt{next(_names)}"
-        self._drawing = drawsvg.Drawing(
-            width, height, id_prefix=name, role="img", aria_labelledby=f"{name}-title {name}-desc"
-        )
-        self._drawing.append_css(css())
-        self._drawing.append(drawsvg.Raw(f'<title id="{name}-title">{escape(title)}</title>'))
-        self._drawing.append(drawsvg.Raw(f'<desc id="{name}-desc">{escape(description or title)}</desc>'))
+        self.title, self.description = escape(title), escape(description or title)
         self._parts: list[str] = []  # elements as text: as objects of the library they took most of the time
         self._parts.append(f'<rect width="{width:g}" height="{height:g}" class="mt-paper"/>')
         self.say(8, 18, title, size=14, weight="600")
@@ -90,9 +82,16 @@ class Canvas:
 
     def svg(self) -> str:
         """The picture as text that can stand in an HTML page or, with its namespace, in a file."""
-        self._drawing.append(drawsvg.Raw("".join(self._parts)))
-        self._parts.clear()
-        return str(self._drawing.as_svg(header=""))
+        drawn = "".join(self._parts)
+        name = f"mt{zlib.crc32((self.description + drawn).encode()):08x}"
+        drawing = drawsvg.Drawing(
+            self.width, self.height, id_prefix=name, role="img", aria_labelledby=f"{name}-title {name}-desc"
+        )
+        drawing.append_css(css())
+        drawing.append(drawsvg.Raw(f'<title id="{name}-title">{self.title}</title>'))
+        drawing.append(drawsvg.Raw(f'<desc id="{name}-desc">{self.description}</desc>'))
+        drawing.append(drawsvg.Raw(drawn))
+        return str(drawing.as_svg(header=""))
 
 
 def text_width(text: str, size: float, mono: bool = False) -> float:

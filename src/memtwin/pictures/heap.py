@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from memtwin.pictures.canvas import Canvas, hex_short, text_width
 from memtwin.units import format_size
-from memtwin.views import Chunk, FreeList, HeapView
+from memtwin.views import Chunk, FreeList, HeapView, list_state
 
 _STATES = {"live": "in use", "tcache": "cached (tcache)", "fastbin": "fast bin", "bin": "free", "top": "top",
            "mmapped": "own mapping", "fence": "fence"}  # fmt: skip
@@ -94,8 +94,8 @@ def _hover(chunk: Chunk) -> str:
 
 
 def _title(view: HeapView) -> str:
-    left = len(view.chunks) - MOST_CHUNKS
-    more = f", the first {MOST_CHUNKS} of {len(view.chunks)} chunks" if left > 0 else ""
+    shown, there = min(len(view.chunks), MOST_CHUNKS), len(view.chunks) + view.left_out
+    more = f", {shown} of its {there} chunks" if there > shown else ""
     return f"Heap of the {view.arena} arena, {format_size(view.end - view.start)}{more}"
 
 
@@ -106,19 +106,20 @@ def _described(view: HeapView) -> str:
     return ", ".join(f"{_STATES[state]} {format_size(size)}" for state, size in sums.items())
 
 
-_MOST_IN_ROW = 8
+_MOST_IN_ROW, _MOST_ROWS = 8, 24
 
 
 def bins(view: HeapView, before: HeapView | None = None) -> str:
     """The free lists, one a row, from the head of each: tcache, fast bins, unsorted, small and large bins. Lists that
-    changed since `before` are framed."""
+    changed since `before` are framed; where there are many lists, those are among the ones that are shown."""
+    known = {row.name: row.chunks for row in before.lists} if before else None
     rows = [free_list for free_list in view.lists if free_list.chunks]
+    there, rows = len(rows), _some(rows, known)
     longest = max((min(len(row.chunks), _MOST_IN_ROW + 1) for row in rows), default=0)
-    title = f"Free lists of the {view.arena} arena"
+    title = f"Free lists of the {view.arena} arena" + (f", {len(rows)} of {there}" if there > len(rows) else "")
     sheet = Canvas(max(150 + 98 * longest, 320), 46 + 28 * max(len(rows), 1), title,
                    "; ".join(f"{row.name}: {len(row.chunks)} chunks" for row in rows))  # fmt: skip
     chunks = {chunk.address: chunk for chunk in view.chunks}
-    known = {row.name: row.chunks for row in before.lists} if before else None
     if not rows:
         sheet.say(20, 50, "All free lists are empty.", faint=True)
     for place, row in enumerate(rows):
@@ -126,7 +127,8 @@ def bins(view: HeapView, before: HeapView | None = None) -> str:
         old = None if known is None else set(known.get(row.name, ()))
         sheet.say(124, y + 15, row.name, size=11, anchor="end", mono=True)
         for column, address in enumerate(row.chunks[:_MOST_IN_ROW]):
-            _listed(sheet, address, chunks.get(address), 150 + 98 * column, y, old is not None and address not in old)
+            changed = old is not None and address not in old
+            _listed(sheet, row.name, address, chunks.get(address), 150 + 98 * column, y, changed)
         if len(row.chunks) > _MOST_IN_ROW:
             sheet.say(
                 150 + 98 * _MOST_IN_ROW, y + 14, f"and {len(row.chunks) - _MOST_IN_ROW} more", size=10, faint=True
@@ -134,9 +136,18 @@ def bins(view: HeapView, before: HeapView | None = None) -> str:
     return sheet.svg()
 
 
-def _listed(sheet: Canvas, address: int, chunk: Chunk | None, x: float, y: float, changed: bool) -> None:
-    state, hover = (chunk.state, _hover(chunk)) if chunk else ("bin", f"{address:#x}")
-    sheet.box(x, y, 80, 20, state, hover, changed, key=f"{chunk.pointer if chunk else address:#x}")
+def _some(rows: list[FreeList], known: dict[str, tuple[int, ...]] | None) -> list[FreeList]:
+    """At most _MOST_ROWS of the rows, in their order: those that changed before others."""
+    if len(rows) <= _MOST_ROWS:
+        return rows
+    same = {row.name for row in rows if known is None or known.get(row.name) == row.chunks}
+    chosen = {row.name for row in sorted(rows, key=lambda row: row.name in same)[:_MOST_ROWS]}
+    return [row for row in rows if row.name in chosen]
+
+
+def _listed(sheet: Canvas, name: str, address: int, chunk: Chunk | None, x: float, y: float, changed: bool) -> None:
+    hover = _hover(chunk) if chunk else f"chunk {address:#x} on {name}"
+    sheet.box(x, y, 80, 20, list_state(name), hover, changed, key=f"{chunk.pointer if chunk else address:#x}")
     sheet.fit(x, y + 14, 80, hex_short(address), size=9, mono=True)
     sheet.arrow(x - 18, y + 10, x - 1, y + 10)
 
@@ -148,4 +159,4 @@ def tcache(view: HeapView, before: HeapView | None = None) -> str:
 
 def _only_tcache(view: HeapView) -> HeapView:
     lists = tuple(row for row in view.lists if row.name.startswith("tcache"))
-    return HeapView(view.start, view.end, view.chunks, lists, f"{view.arena} (tcache)")
+    return HeapView(view.start, view.end, view.chunks, lists, f"{view.arena} (tcache)", view.left_out)

@@ -20,6 +20,7 @@ def page_table(processes: tuple[PagesView, ...] | PagesView, before: Before | Pa
     copy-on-write show as two arrows to one frame. Pages whose state or frame changed since `before` are framed."""
     views, old_views = _several(processes), None if before is None else _several(before)
     old = {(view.pid, page.address): page for view in old_views or () for page in view.pages}
+    before_of = {view.pid: view for view in old_views or ()}
     columns = [view.pages[:MOST_ROWS] for view in views[:2]]
     places = _places([page for pages in columns for page in pages])
     rows = max([len(places), *map(len, columns), 1])
@@ -34,7 +35,9 @@ def page_table(processes: tuple[PagesView, ...] | PagesView, before: Before | Pa
         x = _RIGHT if side else _LEFT
         sheet.say(x, 38, f"process {view.pid}", size=11, weight="600")
         for row, page in enumerate(pages):
+            known = before_of.get(view.pid)
             changed = old_views is not None and old.get((view.pid, page.address)) != page
+            changed = changed and (known is None or known.knows(page.address))
             _page(sheet, page, x, 46 + row * _ROW, changed)
             if (place := _place_of(page)) is not None:
                 y, there = 56 + row * _ROW, 56 + places[place] * _ROW
@@ -49,7 +52,9 @@ def _several(views: tuple[PagesView, ...] | PagesView) -> tuple[PagesView, ...]:
 
 
 def _title(views: tuple[PagesView, ...]) -> str:
-    return "Pages and frames" if len(views) < 2 else f"Pages of processes {views[0].pid} and {views[1].pid}"
+    what = "Pages and frames" if len(views) < 2 else f"Pages of processes {views[0].pid} and {views[1].pid}"
+    more = sum(view.left_out for view in views)
+    return f"{what}; {more} more are touched" if more else what
 
 
 def _place_of(page: Page) -> tuple[str, int] | None:

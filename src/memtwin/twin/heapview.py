@@ -6,17 +6,21 @@ Everything is read where glibc keeps it, in the simulated memory, through the pa
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from memtwin.libc.peek import chunk_starts, ring
 from memtwin.twin.observe import Sight
-from memtwin.views import Chunk, FreeList, HeapView
+from memtwin.views import Chunk, FreeList, HeapView, list_state
 
 if TYPE_CHECKING:
     from memtwin.twin.process import Process
 
 MAX_CHUNKS = 20_000  # of a view
-MAX_LIST = 4_096  # chunks of one free list
+MAX_WALK = 1_000_000  # chunks that are passed on the way
+MAX_LIST = 100_000  # chunks of one free list
 MAX_ARENAS = 1_024
 MAX_MAPPED = 1 << 28  # bytes that a block's header is sought below an address
 
@@ -25,13 +29,37 @@ _MMAPPED = 2
 
 def heap(process: Process, labels: Mapping[int, str] | None = None) -> HeapView:
     """The main arena's heap. labels: names for pointers, as a script has them."""
-    return _main(process, Sight(process), labels or {})
+    return MainHeap(process, Sight(process)).view(labels or {})
+
+
+class MainHeap:
+    """The main arena's heap at one moment, of which any part can be shown later."""
+
+    def __init__(self, process: Process, sight: Sight) -> None:
+        libc = process.libc
+        self.lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, libc.main_arena, libc)])
+        self.start, self.end = process.space.brk_start, process.space.brk_end
+        self.top = sight.word(libc.main_arena + libc.av_top)
+        empty = libc.sbrk_base == 0 or not self.start <= self.top < self.end
+        self.starts = (
+            [] if empty else chunk_starts(process.space, libc.sbrk_base + 15 & ~15, self.top, self.end, MAX_WALK)
+        )
+        self.sizes = _sizes(sight, self.starts)
+        self.word = libc.word
+
+    def view(self, labels: Mapping[int, str], around: int = 0, most: int = MAX_CHUNKS) -> HeapView:
+        """The heap, or where it has more than `most` chunks those with the address `around` in their middle."""
+        middle = bisect_right(self.starts, around)
+        first = max(0, min(middle - most // 2, len(self.starts) - most))
+        part = slice(first, first + most)
+        chunks = tuple(_chunks(self.starts[part], self.sizes[part], self.top, self.lists, labels, self.word))
+        return HeapView(self.start, self.end, chunks, self.lists, left_out=len(self.starts) - len(chunks))
 
 
 def heaps(process: Process, labels: Mapping[int, str] | None = None) -> tuple[HeapView, ...]:
     """All heaps: the main arena's, then those of threads' arenas, each arena's newest first."""
     sight = Sight(process)
-    found = [_main(process, sight, labels or {})]
+    found = [MainHeap(process, sight).view(labels or {})]
     for number, arena in enumerate(_arenas(process, sight), 1):
         found += _of_arena(process, sight, arena, number, labels or {})
     return tuple(found)
@@ -47,17 +75,6 @@ def _arenas(process: Process, sight: Sight) -> Iterator[int]:
         arena = sight.word(arena + process.libc.av_next)
 
 
-def _main(process: Process, sight: Sight, labels: Mapping[int, str]) -> HeapView:
-    libc = process.libc
-    lists = tuple([*_tcache_lists(process, sight), *_arena_lists(sight, libc.main_arena, libc)])
-    start, end = process.space.brk_start, process.space.brk_end
-    top = sight.word(libc.main_arena + libc.av_top)
-    if libc.sbrk_base == 0 or not start <= top < end:
-        return HeapView(start, end, (), lists)
-    chunks = tuple(_chunks(sight, _first_chunk(libc, libc.sbrk_base), top, end, lists, labels))
-    return HeapView(start, end, chunks, lists)
-
-
 def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: Mapping[int, str]) -> Iterator[HeapView]:
     """The heaps of a thread's arena, from the one that its top lies in down to the one that holds the arena."""
     libc = process.libc
@@ -69,7 +86,9 @@ def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: M
         first = at + libc.heap_info
         if at == arena & -libc.heap_max:
             first = _first_chunk(libc, arena + libc.av_size)
-        yield HeapView(at, end, tuple(_chunks(sight, first, top, end, lists, labels)), lists, f"thread {number}")
+        starts = chunk_starts(process.space, first, top, end, MAX_CHUNKS, libc.word)
+        chunks = tuple(_chunks(starts, _sizes(sight, starts), top, lists, labels, libc.word))
+        yield HeapView(at, end, chunks, lists, f"thread {number}")
         at = sight.word(at + libc.heap_prev)
         if at == 0:
             return
@@ -80,23 +99,26 @@ def _first_chunk(libc: Any, start: int) -> int:
     return int(start + (-(start + libc.header) & 15))
 
 
+def _sizes(sight: Sight, starts: list[int]) -> list[int]:
+    """The sizes of neighbours that begin at `starts`."""
+    last = [sight.word(starts[-1] + sight.process.word) & ~7] if starts else []
+    return [after - at for at, after in pairwise(starts)] + last
+
+
 def _chunks(
-    sight: Sight, at: int, top: int, end: int, lists: tuple[FreeList, ...], labels: Mapping[int, str]
+    starts: list[int],
+    sizes: list[int],
+    top: int,
+    lists: tuple[FreeList, ...],
+    labels: Mapping[int, str],
+    word: int,
 ) -> Iterator[Chunk]:
-    word = sight.process.word
     header = 2 * word
     listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
-    for _ in range(MAX_CHUNKS):
-        size = sight.word(at + word) & ~7
-        if at == top:
-            yield Chunk(at, size, "top", label="top", word=word)
-            return
-        if size < header or at + size > end:
-            return  # damaged, or the fence at the end of a full heap: what follows cannot be told apart
+    for at, size in zip(starts, sizes, strict=True):
         name = listed.get(at, "")
-        state = name.split()[0] if name.startswith(("tcache", "fastbin")) else "bin" if name else "live"
-        yield Chunk(at, size, "fence" if size == header else state, name, labels.get(at + header, ""), word)
-        at += size
+        state = "top" if at == top else "fence" if size == header else list_state(name) if name else "live"
+        yield Chunk(at, size, state, name, "top" if at == top else labels.get(at + header, ""), word)
 
 
 def mapped_chunk(process: Process, start: int, end: int, address: int) -> Chunk | None:
@@ -150,9 +172,9 @@ def _arena_lists(sight: Sight, arena: int, libc: Any) -> Iterator[FreeList]:
             size = index + 2 << libc.fast_shift
             yield FreeList(f"fastbin {size:#x}", tuple(_singly(sight, first + header, header, libc)))
     for index in range(1, 127):
-        chunks = tuple(_doubly(sight, arena + libc.av_bins + header * (index - 2), header))
+        chunks = ring(sight.process.space, arena + libc.av_bins + header * (index - 2), MAX_LIST, libc.word)
         if chunks:
-            yield FreeList(_bin_name(index, libc), chunks)
+            yield FreeList(_bin_name(index, libc), tuple(chunks))
 
 
 def _singly(sight: Sight, pointer: int, header: int, libc: Any) -> Iterator[int]:
@@ -164,16 +186,6 @@ def _singly(sight: Sight, pointer: int, header: int, libc: Any) -> Iterator[int]
         yield pointer - libc.header
         pointer = (pointer >> 12 & libc.link_mask) ^ sight.word(pointer)
         pointer += header if pointer else 0
-
-
-def _doubly(sight: Sight, head: int, header: int) -> Iterator[int]:
-    """Chunk addresses from a bin's first to its last."""
-    at = sight.word(head + header)
-    for _ in range(MAX_LIST):
-        if at in (0, head):
-            return
-        yield at
-        at = sight.word(at + header)
 
 
 def _bin_name(index: int, libc: Any) -> str:

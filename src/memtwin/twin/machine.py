@@ -128,16 +128,18 @@ class Machine:
     def frames(self, first: int = 0, count: int = 512) -> FramesView:
         """The frames from `first` on: what each holds and who maps it."""
         frames = self.kernel.frames
-        owners = self._owners()
         last = min(first + count, frames.total)
+        owners = self._owners(first, last)
         free = frames.free_frames(first, last)
         shown = tuple(self._frame(pfn, owners.get(pfn, ()), pfn in free) for pfn in range(first, last))
         return FramesView(frames.total, frames.free, shown)
 
-    def _owners(self) -> dict[int, tuple[tuple[int, int], ...]]:
+    def _owners(self, first: int, last: int) -> dict[int, tuple[tuple[int, int], ...]]:
         owners: dict[int, list[tuple[int, int]]] = {}
         for process in self.processes.values():
             for address, frame in process.mapped_frames():
+                if not first <= frame < last:
+                    continue
                 owners.setdefault(frame, []).append((process.pid, address))
         return {frame: tuple(found) for frame, found in owners.items()}
 

@@ -7,6 +7,8 @@ Everything is read from page tables and frames, never by an access of the proces
 from __future__ import annotations
 
 import ctypes
+from bisect import bisect_left
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PT
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.tlb import Tlb
 from memtwin.kernel.vma import Vma
+from memtwin.libc.peek import peek
 from memtwin.views import (
     AddressSpaceView,
     Page,
@@ -53,23 +56,38 @@ class Mapped:
 
 
 class Sight:
-    """A process's page tables, read once: answers for bytes and pages from it are of one moment."""
+    """A process's pages, seen through its page table; good until the process goes on."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.frames = process.machine.kernel.frames
         self.shift: int = process.space.page_shift
         self.page: int = 1 << self.shift
-        self.entries: dict[int, Mapped] = {}
-        if process.ended is not None:
-            return  # its page table is gone
-        for address, entry, size in process.space.pages.entries():
-            for at in range(address, address + size, self.page):
-                self.entries[at] = Mapped(address, entry, size)
+
+    def mapped(self, address: int) -> Mapped | None:
+        """The entry for the page at `address`; None where there is none, or the page table is gone."""
+        if self.process.ended is not None:
+            return None
+        tables = self.process.space.pages
+        place = tables.entry(address)
+        if place:
+            entry = ctypes.c_uint64.from_address(place).value
+            return Mapped(address, entry, self.page) if entry else None
+        for level, (entry, _) in enumerate(tables.path(address)):
+            if entry & PTE_HUGE:
+                size = 1 << self.shift + (self.shift - 3) * (tables.levels - 1 - level)
+                return Mapped(address & -size, entry, size)
+        return None
+
+    def touched(self) -> Iterator[int]:
+        """The addresses of all pages with an entry, from low to high."""
+        if self.process.ended is None:
+            for address, _, size in self.process.space.pages.entries():
+                yield from range(address, address + size, self.page)
 
     def home(self, address: int) -> int:
         """Host address of the bytes of the page that holds `address`; 0 when it has none: absent, or all zeros."""
-        mapped = self.entries.get(address & -self.page)
+        mapped = self.mapped(address & -self.page)
         if mapped is None or not mapped.entry & PTE_MAPPED or mapped.entry & PTE_ZERO:
             return 0
         frame = mapped.frame(self.shift) + ((address - mapped.address) >> self.shift)
@@ -77,14 +95,12 @@ class Sight:
 
     def word(self, address: int) -> int:
         """The word, as wide as a pointer of the process, at an aligned address; 0 where nothing is."""
-        home = self.home(address)
-        kind = ctypes.c_uint64 if self.process.word == 8 else ctypes.c_uint32
-        return kind.from_address(home + address % self.page).value if home else 0
+        return int(peek(self.process.space, address, self.process.word))
 
     def page_at(self, address: int) -> Page:
         """The state of the page that holds `address`."""
         address &= -self.page
-        mapped = self.entries.get(address)
+        mapped = self.mapped(address)
         if mapped is None:
             return Page(address, "absent")
         number = mapped.frame(self.shift) + ((address - mapped.address) >> self.shift)
@@ -107,11 +123,9 @@ class Sight:
 
 def address_space(process: Process) -> AddressSpaceView:
     """All regions of a process."""
-    sight = Sight(process)
-    resident = sorted(at for at, mapped in sight.entries.items() if mapped.entry & PTE_MAPPED)
     regions = tuple(
         Region(vma.start, vma.end, _permissions(vma.flags), vma_name(process.space, vma), _kind(process, vma),
-               sum(vma.start <= at < vma.end for at in resident))
+               process.space.resident_pages(vma.start, vma.end))
         for vma in process.space.vmas()
     )  # fmt: skip
     return AddressSpaceView(process.pid, regions, process.space.brk_start, process.space.brk_end)
@@ -142,19 +156,23 @@ def pages(process: Process, start: int, count: int) -> PagesView:
     return PagesView(process.pid, sight.page, tuple(sight.page_at(first + n * sight.page) for n in range(count)))
 
 
-def touched_pages(process: Process, most: int = 32) -> PagesView:
-    """The pages of heap, mappings and bss that have an entry, without the data that every process keeps resident."""
+def touched_pages(process: Process, most: int = 32, around: int = 0) -> PagesView:
+    """The pages of heap, mappings and bss that have an entry, without the data that every process keeps resident; of
+    more than `most`, those with the address `around` in their middle."""
     sight = Sight(process)
-    names = {"heap", "mapping", "bss"}
-    spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in names]
-    found = sorted(at for at in sight.entries if any(start <= at < end for start, end in spans))
-    return PagesView(process.pid, sight.page, tuple(sight.page_at(at) for at in found[:most]))
+    spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in ("heap", "mapping", "bss")]
+    touched, found = list(sight.touched()), []
+    for start, end in spans:
+        found += touched[bisect_left(touched, start) : bisect_left(touched, end)]
+    first = max(0, min(bisect_left(found, around & -sight.page) - most // 2, len(found) - most))
+    shown = tuple(sight.page_at(at) for at in found[first : first + most])
+    return PagesView(process.pid, sight.page, shown, left_out=len(found) - len(shown))
 
 
 def swapped_pages(process: Process) -> list[Page]:
     """The pages of a process that lie on the swap device."""
     sight = Sight(process)
-    return [sight.page_at(at) for at, mapped in sight.entries.items() if mapped.swapped]
+    return [page for page in map(sight.page_at, sight.touched()) if page.state == "swapped"]
 
 
 def paging(process: Process, start: int, count: int) -> PagingView:
