@@ -111,8 +111,7 @@ class Scene:
         """The views with that part of a large heap in which the last call's pointer lies."""
         if "heap" not in views:
             return views
-        living = next(one for one in reversed(self.family) if one.ended is None)
-        heap = views["heap"].view(self.names, self._address(living), MOST_CHUNKS)
+        heap = views["heap"].view(self.names, self._address(self.family[-1]), MOST_CHUNKS)
         return {**views, "heap": heap, "bins": heap}
 
     def _address(self, process: Process) -> int:

@@ -41,9 +41,8 @@ class MainHeap:
         self.start, self.end = process.space.brk_start, process.space.brk_end
         self.top = sight.word(libc.main_arena + libc.av_top)
         empty = libc.sbrk_base == 0 or not self.start <= self.top < self.end
-        self.starts = (
-            [] if empty else chunk_starts(process.space, libc.sbrk_base + 15 & ~15, self.top, self.end, MAX_WALK)
-        )
+        first = _first_chunk(libc, libc.sbrk_base)
+        self.starts = [] if empty else chunk_starts(process.space, first, self.top, self.end, MAX_WALK, libc.word)
         self.sizes = _sizes(sight, self.starts)
         self.word = libc.word
 
