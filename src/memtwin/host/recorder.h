@@ -259,8 +259,16 @@ static inline uint64_t next_number(void)
     return number + 1;
 }
 
+/* A varint. Up to 28 bits without a branch for its length, which nobody can foretell; up to 3 bytes behind become 0. */
 static inline uint8_t *put(uint8_t *p, uint64_t value)
 {
+    if (likely(value < 1u << 28)) {
+        uint32_t v = (uint32_t)value, more = (v >= 1u << 7) + (v >= 1u << 14) + (v >= 1u << 21);
+        uint32_t bytes = (v & 0x7f) | (v << 1 & 0x7f00) | (v << 2 & 0x7f0000) | (v << 3 & 0x7f000000);
+        bytes |= 0x80808080u & ((1u << 8 * more) - 1);
+        memcpy(p, &bytes, sizeof bytes);
+        return p + more + 1;
+    }
     while (value >= 128) {
         *p++ = (uint8_t)(value | 128);
         value >>= 7;
