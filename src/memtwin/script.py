@@ -183,7 +183,10 @@ def _check(statement: ast.stmt) -> None:
                 _check(inner)
             return
     what = type(statement).__name__.lower()
-    raise ScriptError(f"line {statement.lineno}: {what}: a script has calls, assignments and `for … in range(…)` only")
+    raise ScriptError(
+        f"line {statement.lineno}: {what}: a script has calls, assignments and `for … in range(…)` only; "
+        "the process is there already: begin with a call, such as `p = malloc(100)`"
+    )
 
 
 class _Run:
