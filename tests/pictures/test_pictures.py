@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from memtwin import pictures as p
-from memtwin.pictures.canvas import Canvas
+from memtwin.pictures.canvas import Canvas, text_width
 from memtwin.pictures.palette import FILLS
 from memtwin.views import (
     AddressSpaceView,
@@ -183,3 +183,12 @@ def _body(picture: str) -> str:
 def _unnamed(picture: str) -> str:
     name = picture.split('aria-labelledby="', 1)[1].split("-title", 1)[0]
     return picture.replace(name, "")
+
+
+@pytest.mark.parametrize("letters", [4, 40, 400])
+def test_the_note_beside_a_region_is_not_cut_off(letters: int) -> None:
+    region = Region(0x7FFFF7FB8000, 0x7FFFF7FBC000, "rw-s", f"/memfd:{'n' * letters} (deleted)", "mapping", 0)
+    sheet = ET.fromstring(p.address_space(AddressSpaceView(7, (region,), 0x1000, 0x1000)))
+    width = float(sheet.attrib["viewBox"].split()[2])
+    (note,) = [text for text in sheet.iter() if (text.text or "").startswith("memfd:")]
+    assert float(note.attrib["x"]) + text_width(note.text or "", 10) <= width < 1000

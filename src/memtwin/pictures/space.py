@@ -12,6 +12,7 @@ from memtwin.views import AddressSpaceView, Region
 NAMES = {"text": "text", "rodata": "constants", "data": "data", "bss": "bss", "heap": "heap", "mapping": "mapping",
          "library": "library", "stack": "stack", "kernel": "the kernel's"}  # fmt: skip
 _BOX, _WIDE = 190, 190  # where the boxes begin, and how wide they are
+_LONGEST_NAME = 48  # letters of a file's name beside its box; the whole name shows on hovering
 
 
 def address_space(view: AddressSpaceView, before: AddressSpaceView | None = None) -> str:
@@ -20,7 +21,10 @@ def address_space(view: AddressSpaceView, before: AddressSpaceView | None = None
     rows = [(group, _height(group[0].end - group[-1].start)) for group in _groups(view)]
     known = {(region.start, region.end) for region in before.regions} if before else None
     height = 66 + sum(tall + 14 for _, tall in rows)
-    sheet = Canvas(640, height, f"Address space of process {view.pid}", _described(view))
+    longest = max((text_width(_said(group), 10) for group, _ in rows), default=0)
+    sheet = Canvas(
+        max(640, int(_BOX + _WIDE + 16 + longest)), height, f"Address space of process {view.pid}", _described(view)
+    )
     y, above = 34.0, 0
     for group, tall in rows:
         if above and group[0].end < above:
@@ -49,7 +53,7 @@ def _groups(view: AddressSpaceView) -> list[list[Region]]:
 
 def _row(sheet: Canvas, view: AddressSpaceView, group: list[Region], y: float, tall: float, changed: bool) -> None:
     high, low = group[0], group[-1]
-    size, resident = high.end - low.start, sum(region.resident for region in group)
+    size = high.end - low.start
     rights = " ".join(region.permissions[:3] for region in reversed(group))
     hover = "; ".join(f"{region.start:#x}-{region.end:#x} {region.permissions} {region.name}" for region in group)
     sheet.box(_BOX, y, _WIDE, tall, high.kind, f"{hover} {format_size(size)}", changed, key=f"{low.start:#x}")
@@ -58,12 +62,19 @@ def _row(sheet: Canvas, view: AddressSpaceView, group: list[Region], y: float, t
         sheet.say(_BOX - 8, y + tall - 2, f"{low.start:#x}", size=10, anchor="end", mono=True, faint=True)
     rights = rights if len(group) < 3 else f"{len(group)} mappings"
     sheet.fit(_BOX, y + tall / 2 + 4, _WIDE, f"{NAMES[high.kind]} {rights}")
-    name = "" if high.kind in ("kernel", "heap", "stack") else high.name.rsplit("/", 1)[-1]
-    said = f"{name} {format_size(size)}, {resident} page{'' if resident == 1 else 's'} in memory".strip()
-    sheet.say(_BOX + _WIDE + 8, y + tall / 2 + 4, said, size=10)
+    sheet.say(_BOX + _WIDE + 8, y + tall / 2 + 4, _said(group), size=10)
     if high.kind == "heap" and view.brk_end:
         sheet.arrow(_BOX + _WIDE + 210, y + 1, _BOX + _WIDE + 4, y + 1)
         sheet.say(_BOX + _WIDE + 214, y + 5, "break", size=10)
+
+
+def _said(group: list[Region]) -> str:
+    """Whose a box is, how large, and how much of it is in memory."""
+    high, resident = group[0], sum(region.resident for region in group)
+    name = "" if high.kind in ("kernel", "heap", "stack") else high.name.rsplit("/", 1)[-1]
+    name = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    size = format_size(high.end - group[-1].start)
+    return f"{name} {size}, {resident} page{'' if resident == 1 else 's'} in memory".strip()
 
 
 def _height(size: int) -> float:
