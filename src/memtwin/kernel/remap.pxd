@@ -26,9 +26,11 @@ cdef int64_t resize(Mm mm, Vma vma, uint64_t address, uint64_t old_length, uint6
 cdef int64_t move_to(Mm mm, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags,
                      uint64_t new_address)
 cdef int64_t place_for(Mm mm, Vma vma, uint64_t address, uint64_t length, uint64_t hint)
-@cython.locals(following=Vma, joined=bint)
+@cython.locals(following=Vma, source=Vma, joined=bint)
 cdef bint expand_in_place(Mm mm, Vma vma, uint64_t address, uint64_t old_length, uint64_t new_length)
 @cython.locals(following=Vma, previous=Vma, moved=Vma)
 cdef int64_t move_vma(Mm mm, Vma vma, uint64_t address, uint64_t old_length, uint64_t new_length,
                       uint64_t new_address, int64_t flags)
+cdef uint64_t room_below(Mm mm, Vma vma, Vma moved, uint64_t address, uint64_t length, uint64_t to)
+cdef bint free_below(Vma vma, uint64_t length)
 cdef void leave_behind(Mm mm, Vma vma, Vma moved, uint64_t start, uint64_t end)

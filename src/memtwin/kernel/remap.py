@@ -202,7 +202,11 @@ def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length:
     if mm.frames.observed:
         mm.tell(EVENT_MAP, vma.end, end, 0, 0)
     pgoff_end = vma.page_offset(end, mm.page_shift)
-    joined = following is not None and fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, vma)
+    joined = False
+    if following is not None:
+        # vma_merge_extend does not ask whether what grows was inherited by fork: a follower without an AnonVma fits
+        source = vma if following.anon is not None else None
+        joined = fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, source)
     if joined:
         vma.flags |= following.flags & VM_MAYBE_GUARD
         take_chain(vma, following)
@@ -229,12 +233,33 @@ def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, n
         mm.add(moved)
     if mm.frames.observed:
         mm.tell(EVENT_MOVE, address, address + old_length, new_address, 0)
-    move_pages(mm, address, address + old_length, new_address)
+    below = room_below(mm, mm.find(address), moved, address, old_length, new_address)
+    move_pages(mm, address - below, address + old_length, new_address - below)
     if flags & MREMAP_DONTUNMAP:
         leave_behind(mm, mm.find(address), moved, address, address + old_length)
     elif old_length:
         do_munmap(mm, address, old_length)
     return new_address
+
+
+def room_below(mm: Mm, vma: Vma, moved: Vma, address: int, length: int, to: int) -> int:
+    """How many bytes lower both ranges may begin, so that whole page tables move instead of single entries; 0 for none.
+
+    Down to the start of their tables, when both lie alike in these, reach their ends, begin their VMAs, and have
+    nothing mapped before them there (can_realign_addr of mm/mremap.c, since Linux 6.7).
+    """
+    offset = address & (mm.pages.span - 1)
+    if offset == 0 or to & (mm.pages.span - 1) != offset or length < mm.pages.span - offset:
+        return 0
+    if vma.start != address or moved.start != to:
+        return 0
+    return offset if free_below(vma, offset) and free_below(moved, offset) else 0
+
+
+def free_below(vma: Vma, length: int) -> bool:
+    """Whether nothing is mapped in so many bytes before the VMA."""
+    previous = vma.previous
+    return previous is None or previous.end <= vma.start - length
 
 
 def leave_behind(mm: Mm, vma: Vma, moved: Vma, start: int, end: int) -> None:
