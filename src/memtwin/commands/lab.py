@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from memtwin.commands.files import read_text
 from memtwin.errors import UserError
 from memtwin.lab.from_trace import script_of
 from memtwin.lab.lessons import LANGUAGES
@@ -33,7 +34,7 @@ def command(
     if language not in LANGUAGES:
         raise UserError(f"language {language!r}: there are {' and '.join(LANGUAGES)}")
     chosen = lesson_of(lesson)
-    source = _script(script) if script else script_of(trace) if trace else ""
+    source = read_text(script, MAX_SOURCE_BYTES + 1) if script else script_of(trace) if trace else ""
     from memtwin.lab.server import serve  # what a wrong option need not wait for
 
     def ready(address: str) -> None:
@@ -42,11 +43,3 @@ def command(
             webbrowser.open(address)
 
     serve(port, chosen.id, language, source, ready)
-
-
-def _script(path: Path) -> str:
-    try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(MAX_SOURCE_BYTES + 1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from memtwin.commands.files import read_text
 from memtwin.errors import UserError
 from memtwin.verify.host import Host
 from memtwin.verify.operations import parse_script
@@ -111,10 +112,7 @@ def _play_calls(files: list[str], as_json: bool) -> int:
 
 def _play_script(session: Session, path: Path, as_json: bool) -> int:
     """Play a file of operations, look at everything after each, tell the first difference; the exit status."""
-    try:
-        operations = parse_script(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
+    operations = parse_script(read_text(path))
     difference, _ = session.settle(operations, session.play(operations))
     if as_json:
         print(json.dumps({"operations": len(operations), "difference": difference and str(difference)}))

@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from memtwin.errors import UserError
+from memtwin.commands.files import read_text
 from memtwin.host.libcs import SOURCES, find_libc, host_release
 from memtwin.libc.release import NEAREST, nearest_release
 from memtwin.verify.libc.compare import Repeat, TwinMaker, compare
@@ -105,10 +105,7 @@ def _verify(name: str, seed: str, operations: int, make_twin: TwinMaker, quiet: 
 
 def _play(path: Path, make_twin: TwinMaker, as_json: bool) -> int:
     """Play the operations of a file; tell the first difference; the exit status."""
-    try:
-        script = parse_script(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
+    script = parse_script(read_text(path))
     libc = find_libc(script.libc)
     found = compare(libc, script.operations, script.slots, script.environment, make_twin)
     if as_json:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memtwin.errors import UserError
+from memtwin.commands.files import read_text
 from memtwin.verify.script import LEFT_OUT, Report, verify_script
 
 _WIDTH = 120  # of a table that goes to no terminal
@@ -24,11 +24,7 @@ def play(path: Path, as_json: bool) -> int:
 
     UserError: no such file, no script, or a C library that is not modelled.
     """
-    try:
-        source = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error}") from None
-    report = verify_script(source)
+    report = verify_script(read_text(path))
     if as_json:
         print(json.dumps({**asdict(report), "differences": report.differences}))
     else:
