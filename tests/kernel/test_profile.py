@@ -115,6 +115,12 @@ def test_what_the_host_says_of_itself() -> None:
     assert ram // profile.page_size == os.sysconf("SC_PHYS_PAGES")
 
 
+def test_sizes_of_huge_pages_follow_the_architecture_whatever_the_profile_is_called() -> None:
+    assert PROFILES["linux-6.18-x86_64"].huge_sizes == (2 << 20, 1 << 30)
+    assert replace(PROFILES["linux-6.18-x86_64"], name="mine").huge_sizes == (2 << 20, 1 << 30)
+    assert PROFILES["linux-6.18-aarch64"].huge_sizes == (2 << 20,)
+
+
 def test_the_lowest_address_is_where_the_host_maps_it() -> None:
     """profile_of_host asks by a hint; the same hint on the twin and in the stage."""
     if platform.machine() != "x86_64":

@@ -86,7 +86,7 @@ class KernelProfile:
     @property
     def huge_sizes(self) -> tuple[int, ...]:
         """Sizes of pages that /sys/kernel/mm/hugepages has, bytes; on x86 also one entry two levels above the last."""
-        return (self.huge_size, 1 << 30) if "x86" in self.name else (self.huge_size,)
+        return (self.huge_size, 1 << 30) if self.architecture == "x86_64" else (self.huge_size,)
 
     @property
     def marks_guards(self) -> bool:
