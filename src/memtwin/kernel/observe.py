@@ -16,13 +16,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from memtwin.errors import UserError
+from memtwin.kernel.flags import EVENT_COPY, PTE_MAPPED
 from memtwin.kernel.sentences import KINDS, explain
 
 if TYPE_CHECKING:
     from memtwin.kernel.frames import Frames
-
-_FRAME_MASK = (1 << 52) - 1
-_COPY = 3
 
 
 class Event(NamedTuple):
@@ -76,9 +74,9 @@ class Observers:
     def tell(self, space: Any, code: int, start: int, end: int, frame: int, old_frame: int) -> None:
         """The kernel's side: something is about to happen in `space`."""
         self.told += 1
-        others = other_spaces(space, old_frame) if code == _COPY else ()
+        others = other_spaces(space, old_frame) if code == EVENT_COPY else ()
         event = Event(
-            self.told, code, KINDS[code].kind, number_of(space), start, end, frame, old_frame, others,
+            self.told, code, KINDS[code].kind, space.number, start, end, frame, old_frame, others,
             int(space.page_size),
         )  # fmt: skip
         for observer in list(self._attached):
@@ -87,11 +85,6 @@ class Observers:
             except Exception as error:  # an observer must not be able to break what it looks at
                 self.failed.append((observer, error))
                 self.detach(observer)
-
-
-def number_of(space: Any) -> int:
-    """A space's number in its machine."""
-    return int(getattr(space, "number", 0))
 
 
 def other_spaces(space: Any, pfn: int) -> tuple[int, ...]:
@@ -103,7 +96,7 @@ def other_spaces(space: Any, pfn: int) -> tuple[int, ...]:
     for vma in list(getattr(owner, "vmas", ())):
         address = vma.start + ((state["index"] - vma.pgoff) << space.page_shift)
         if vma.space is not space and vma.start <= address < vma.end and maps(vma.space, address, pfn):
-            found.add(number_of(vma.space))
+            found.add(vma.space.number)
     return tuple(sorted(found))
 
 
@@ -113,4 +106,4 @@ def maps(space: Any, address: int, pfn: int) -> bool:
     if not at:
         return False
     entry = ctypes.c_uint64.from_address(at).value
-    return bool(entry & 0x101 and (entry & _FRAME_MASK) >> space.page_shift == pfn)
+    return bool(entry & PTE_MAPPED and entry >> space.page_shift == pfn)
