@@ -137,7 +137,7 @@ def pagemap_entry(mm: Mm, pte: int, huge: bool) -> int:
         return PM_SWAP | PM_GUARD
     if not pte & PTE_MAPPED:
         return 0
-    pfn = (pte & 0xFFFFFFFFFFFFF) >> mm.page_shift
+    pfn = pte >> mm.page_shift
     entry = PM_PRESENT | pfn
     if pte & PTE_ZERO:
         return entry | PM_FILE if huge else entry

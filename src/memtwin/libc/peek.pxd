@@ -5,12 +5,6 @@ from memtwin.hostmem cimport load32, load64
 from memtwin.kernel.addrspace cimport AddressSpace
 from memtwin.kernel.flags cimport PTE_HUGE, PTE_MAPPED, PTE_ZERO
 
-cdef extern from *:
-    """
-    #define FRAME_BITS 0xfffffffffffffULL
-    """
-    const uint64_t FRAME_BITS
-
 @cython.locals(place=uint64_t, inside=uint64_t, entry=uint64_t, frame=uint64_t, home=uint64_t)
 cpdef uint64_t peek(AddressSpace space, uint64_t address, uint64_t word) noexcept
 @cython.locals(found=list, at=uint64_t, size=uint64_t, count=uint64_t)

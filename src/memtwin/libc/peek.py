@@ -15,8 +15,6 @@ if not cython.compiled:
     from memtwin.hostmem import load32, load64
     from memtwin.kernel.flags import PTE_HUGE, PTE_MAPPED, PTE_ZERO
 
-    FRAME_BITS = (1 << 52) - 1
-
 
 def peek(space: AddressSpace, address: int, word: int) -> int:
     """The word of 8 or 4 bytes at an aligned address."""
@@ -30,7 +28,7 @@ def peek(space: AddressSpace, address: int, word: int) -> int:
     entry = load64(place)
     if not entry & PTE_MAPPED or entry & PTE_ZERO:
         return 0
-    frame = ((entry & FRAME_BITS) >> space.page_shift) + (inside >> space.page_shift)
+    frame = (entry >> space.page_shift) + (inside >> space.page_shift)
     home = load64(space.frames.home_at + 8 * frame)
     if home == 0:
         return 0

@@ -52,7 +52,7 @@ class Mapped:
         return bool(self.entry & PTE_SWAP)
 
     def frame(self, shift: int) -> int:
-        return (self.entry & (1 << 52) - 1) >> shift
+        return self.entry >> shift
 
 
 class Sight:
@@ -214,5 +214,5 @@ def walk(process: Process, address: int) -> WalkView:
         at = shift + bits * (tables.levels - 1 - number)
         found.append(WalkLevel(_LEVELS[tables.levels][number], address >> at & (1 << bits) - 1, entry, present))
         if present and (number == tables.levels - 1 or entry & PTE_HUGE):
-            frame = ((entry & (1 << 52) - 1) >> shift) + (address >> shift & (1 << at - shift) - 1)
+            frame = (entry >> shift) + (address >> shift & (1 << at - shift) - 1)
     return WalkView(address, tuple(found), address & (1 << shift) - 1, shift, frame)

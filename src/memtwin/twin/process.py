@@ -287,7 +287,7 @@ class Process(ThreadCalls):
         shift = self.space.page_shift
         for address, entry, _ in self.space.pages.entries():
             if entry & 1:
-                yield address, (entry & (1 << 52) - 1) >> shift
+                yield address, entry >> shift
 
     def __repr__(self) -> str:
         state = f"ended: {self.ended}" if self.ended else f"{self.space.rss_pages} pages resident"
