@@ -48,7 +48,7 @@ agreement: install ## record real programs and replay them: every address must b
 verify-kernel: install ## a million random operations on the twin and on the real kernel, compared
 	$(VENV)/bin/memtwin verify kernel --ops 1000000
 
-verify-long: install ## 100 million allocator calls on the twin and on each release's real C library, compared; hours
+verify-long: install ## 100 million allocator calls on the twin and on all releases' real C libraries together, compared; half an hour
 	$(VENV)/bin/memtwin verify libc --glibc all --ops 100000000
 
 verify-layout: install ## 10,000 random C declarations a data model, laid out by memtwin and by gcc
