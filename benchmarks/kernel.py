@@ -128,8 +128,17 @@ def stores(Memory memory, uint64_t start, uint64_t pages, uint64_t rounds):
 
 @cache
 def loops() -> Any:
-    """LOOPS, compiled."""
-    place = Path(tempfile.mkdtemp(prefix="memtwin-bench-"))
+    """LOOPS as a module."""
+    with tempfile.TemporaryDirectory(prefix="memtwin-bench-") as folder:
+        spec = importlib.util.spec_from_file_location("loops", compiled(Path(folder)))
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)  # what is mapped stays when its file goes
+    return module
+
+
+def compiled(place: Path) -> Path:
+    """LOOPS, compiled in a directory: the shared object."""
     source, made = place / "loops.pyx", place / "loops.so"
     source.write_text(LOOPS)
     root = Path(memtwin.__file__).parents[1]
@@ -137,11 +146,7 @@ def loops() -> Any:
     include = ["-I", sysconfig.get_path("include"), "-I", str(root)]
     command = ["cc", "-O2", "-shared", "-fPIC", *include, str(source.with_suffix(".c")), "-o", str(made)]
     subprocess.run(command, check=True)
-    spec = importlib.util.spec_from_file_location("loops", made)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return made
 
 
 def twin_access(access: int) -> float:

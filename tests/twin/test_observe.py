@@ -7,7 +7,9 @@ import pytest
 
 from memtwin import Machine, Process, UserError
 from memtwin.kernel.tlb import Tlb
+from memtwin.pictures import regions
 from memtwin.twin import observe
+from memtwin.units import format_size
 
 
 @pytest.fixture
@@ -21,6 +23,16 @@ def test_the_walk_ends_at_the_frame_of_the_page(process: Process) -> None:
     assert process.walk(p + (1 << 20)).frame is None
     indices = [level.index for level in process.walk(p).levels]
     assert sum(index << 39 - 9 * place for place, index in enumerate(indices)) == p & -4096
+
+
+@pytest.mark.parametrize("page_size", [4096, 16384, 65536])
+def test_what_regions_have_in_memory_is_what_smaps_says(page_size: int) -> None:
+    process = Machine(ram="64 MiB", page_size=page_size).spawn()
+    process.touch(process.mmap(length=5 * page_size), 3 * page_size)
+    view = process.address_space()
+    resident = [int(line.split()[1]) << 10 for line in process.smaps().splitlines() if line.startswith("Rss:")]
+    assert [region.resident * view.page_size for region in view.regions] == resident
+    assert format_size(3 * page_size) + " of" in regions(view)
 
 
 def test_pages_are_absent_then_zero_then_own(process: Process) -> None:

@@ -123,12 +123,13 @@ class Sight:
 
 def address_space(process: Process) -> AddressSpaceView:
     """All regions of a process."""
+    space = process.space
     regions = tuple(
-        Region(vma.start, vma.end, _permissions(vma.flags), vma_name(process.space, vma), _kind(process, vma),
-               process.space.resident_pages(vma.start, vma.end))
-        for vma in process.space.vmas()
+        Region(vma.start, vma.end, _permissions(vma.flags), vma_name(space, vma), _kind(process, vma),
+               space.resident_pages(vma.start, vma.end))
+        for vma in space.vmas()
     )  # fmt: skip
-    return AddressSpaceView(process.pid, regions, process.space.brk_start, process.space.brk_end)
+    return AddressSpaceView(process.pid, regions, space.brk_start, space.brk_end, space.page_size)
 
 
 def _permissions(flags: int) -> str:
