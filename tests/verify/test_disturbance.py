@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""What counts as a difference when the kernel itself has changed pages meanwhile: only what shows again, or unexplained."""
+"""What counts as a difference when the kernel itself has changed pages meanwhile: only what shows again, or what a
+program sees and nothing explains."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,24 +16,24 @@ from memtwin.verify.disturbance import CAUSES, EVICTED, WRITTEN, Watch, read_fil
 from memtwin.verify.golden import Playback, Recorded, read_golden
 from memtwin.verify.observation import Observation
 from memtwin.verify.operations import Operation, Outcome
-from memtwin.verify.session import TRIES, Session
+from memtwin.verify.session import ONCE, PROGRAM_SEES, TRIES, Session
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 PAGES = 8
 
 
 class Flaky(Playback):
-    """A host that answers wrongly in its first `wrong` plays, and tells a cause for it, or none."""
+    """A host that answers wrongly in its plays `wrong` (from 1), and tells a cause for it, or none."""
 
-    def __init__(self, start: object, recorded: Recorded, wrong: int, cause: str) -> None:
+    def __init__(self, start: object, recorded: Recorded, wrong: Container[int], cause: str, field: str) -> None:
         super().__init__(start, recorded)  # type: ignore[arg-type]
-        self.wrong, self.cause = wrong, cause
+        self.wrong, self.cause, self.field = wrong, cause, field
         self.plays = 0
 
     def play(self, operations: Sequence[Operation]) -> list[Outcome]:
         outcomes = super().play(operations)
         self.plays += 1
-        return [outcomes[0]._replace(minflt=99), *outcomes[1:]] if self.plays <= self.wrong else outcomes
+        return [outcomes[0]._replace(**{self.field: 99}), *outcomes[1:]] if self.plays in self.wrong else outcomes
 
     def disturbances(self) -> tuple[str, ...]:
         return (self.cause,) if self.cause else ()
@@ -52,33 +53,50 @@ class EchoAgain(Echo):
         return {}
 
 
-def settle(wrong: int, cause: str) -> tuple[Difference | None, frozenset[str]]:
+def settle(wrong: Container[int], cause: str = "", field: str = "minflt") -> tuple[Difference | None, frozenset[str]]:
     _, start, sequences = read_golden(sorted(GOLDEN.glob("kernel-*.json.gz"))[0])
     operations = sequences[0].operations
-    session = Session(EchoAgain(sequences[0]), Flaky(start, sequences[0], wrong, cause))
+    session = Session(EchoAgain(sequences[0]), Flaky(start, sequences[0], wrong, cause, field))
     return session.settle(operations, session.play(operations, 0), 0)
 
 
 def test_what_vanishes_with_a_cause_is_a_disturbance() -> None:
-    assert settle(1, "khugepaged") == (None, {"khugepaged"})
+    assert settle({1}, "khugepaged") == (None, {"khugepaged"})
 
 
-def test_what_vanishes_without_a_cause_is_a_difference() -> None:
-    difference, causes = settle(1, "")
+def test_a_count_that_never_differs_again_is_a_disturbance() -> None:
+    assert settle({1}) == (None, {ONCE})
+
+
+@pytest.mark.parametrize("again", range(3, TRIES + 3))
+def test_what_shows_twice_without_a_cause_is_a_difference(again: int) -> None:
+    difference, causes = settle({1, again})
     assert difference is not None
     assert difference.field == "minflt"
     assert not causes
 
 
+@pytest.mark.parametrize("field", sorted(PROGRAM_SEES - {"data", "maps"}))
+def test_what_a_program_sees_is_a_difference_even_once(field: str) -> None:
+    difference, causes = settle({1}, field=field)
+    assert difference is not None
+    assert difference.field == field
+    assert not causes
+
+
+def test_the_program_sees_all_but_counts() -> None:
+    assert frozenset(Outcome._fields) - PROGRAM_SEES == {"minflt", "majflt"}
+
+
 @pytest.mark.parametrize("cause", ["", "khugepaged"])
 def test_what_shows_again_is_a_difference_whatever_was_going_on(cause: str) -> None:
-    difference, _ = settle(TRIES + 1, cause)
+    difference, _ = settle(range(1, TRIES + 2), cause)
     assert difference is not None
     assert difference.step == 0
 
 
 def test_without_a_difference_nothing_is_played_again() -> None:
-    assert settle(0, "khugepaged") == (None, frozenset())
+    assert settle((), "khugepaged") == (None, frozenset())
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def format_report(report: Report) -> str:
         *(f"  {line}" for line in LEFT_OUT),
     ]
     if report.disturbed:
-        lines.append("sequences played again until they were equal, as the kernel's own counters say that meanwhile:")
+        lines.append("sequences that were equal when they were played again, and why they were not at first:")
         lines += [f"  {cause}: {count}" for cause, count in sorted(report.disturbed.items())]
     for found in report.differences:
         again = "" if found.repeats else " (did not show again, and yet nothing disturbed the host)"

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import mmap
 import os
 import tempfile
 import time
@@ -62,6 +64,13 @@ class Scene:
         os.ftruncate(self._memfd, 0)
         os.ftruncate(self._memfd, MEMFD_BYTES)
         os.pwrite(self._file, FILE_CONTENT, 0)
+        self._clear_past_end()
+
+    def _clear_past_end(self) -> None:
+        """Zero what a sequence stored behind the file's end in its last page: it stays until write-back clears it."""
+        used = FILE_BYTES % PAGE
+        with mmap.mmap(self._file, used, offset=FILE_BYTES - used) as last:
+            ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(last)) + used, 0, PAGE - used)
 
     def passed(self) -> list[int]:
         """The descriptors that a stage must inherit."""
