@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from memtwin import script
 from memtwin.errors import Aborted, UserError
+from memtwin.libc.tunables import TUNABLES
 
 
 class Fake:
@@ -85,3 +86,35 @@ def test_a_script_that_never_ends_is_stopped() -> None:
 def test_any_text_either_plays_or_is_refused(text: str) -> None:
     with contextlib.suppress(UserError):
         play(text)
+
+
+def test_what_stands_before_the_first_statement_is_the_environment() -> None:
+    found = script.parse('# debug\nMALLOC_CHECK_ = 3\nGLIBC_TUNABLES = "glibc.malloc.mxfast=0"\np = malloc(1)')
+    assert found.environment == {"MALLOC_CHECK_": "3", "GLIBC_TUNABLES": "glibc.malloc.mxfast=0"}
+    assert [step.line for step in found.run(Fake())] == [4]
+
+
+def test_a_script_sets_all_that_glibc_reads_and_nothing_else() -> None:
+    variables = {tunable.variable for tunable in TUNABLES.values()} - {""}
+    assert set(script.ENVIRONMENT) == variables | {"GLIBC_TUNABLES", "LD_PRELOAD"}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("MALLOC_CHEK_ = 3", "line 1: MALLOC_CHEK_: a script sets GLIBC_TUNABLES, .*MALLOC_CHECK_"),
+        ("MALLOC_CHECK_ = 1 + 2", "line 1: MALLOC_CHECK_ is set to one number or text"),
+        ("p = malloc(1)\nMALLOC_CHECK_ = 3", "line 2: MALLOC_CHECK_: the environment is set before"),
+        ("for i in range(2):\n    LD_PRELOAD = 3", "line 2: LD_PRELOAD: the environment is set before"),
+    ],
+)
+def test_a_wrong_environment_is_told_with_its_line(source: str, told: str) -> None:
+    with pytest.raises(script.ScriptError, match=told):
+        script.parse(source)
+
+
+def test_a_call_of_a_dead_process_has_no_faults_of_its_own() -> None:
+    process = Fake()
+    process.minflt = process.errno = 7  # type: ignore[attr-defined]
+    steps = list(script.parse("free(1)\nmalloc(1)").run(process))
+    assert [(step.minflt, step.errno) for step in steps] == [(7, 7), (0, 0)]

@@ -14,6 +14,13 @@ Python: integers, strings, bytes, names, `name[i]`, arithmetic, assignments, `fo
 either of the first process (`malloc(100)`) or of one that a call returned (`child.write(p, "x")`). A call is one step.
 Which calls exist is decided by the process: its public methods whose names stand in CALLS.
 
+Before its first statement stands, as in a shell before a program's name, what the process's environment sets:
+
+    MALLOC_CHECK_ = 3
+    GLIBC_TUNABLES = "glibc.malloc.tcache_count=0"
+
+These are no names of the script: whoever plays it makes the process with them (`Script.environment`).
+
 A process is anything with such methods that take and return ints, bytes or further processes; the twin's Process and
 the host's both are. Killed and UserError raised by a call become the step's outcome; a killed process takes no more
 calls, and the script goes on with those that are left.
@@ -82,6 +89,13 @@ CALLS: dict[str, str] = {
     "exit": "exit(status=0): ends the process, or the thread it is called on",
 }
 
+# What a script may set of the environment: what glibc's malloc reads, and the debug library's door.
+ENVIRONMENT = (
+    "GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_ARENA_TEST", "MALLOC_CHECK_", "MALLOC_MMAP_MAX_",
+    "MALLOC_MMAP_THRESHOLD_", "MALLOC_PERTURB_", "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_",
+)  # fmt: skip
+_OF_ENVIRONMENT = ("GLIBC_", "LD_", "MALLOC_")  # how such names begin: none of a script's own does
+
 MAX_SOURCE_BYTES = 1 << 20  # of text: 50,000 lines fit
 MAX_STEPS = 200_000  # calls of one run
 MAX_OPERATIONS = 2_000_000  # statements and loop rounds of one run, so that empty loops end too
@@ -142,10 +156,11 @@ class Step:
 
 @dataclass
 class Script:
-    """A parsed script; `parse` makes it, `run` plays it."""
+    """A parsed script; `parse` makes it, `run` plays it. environment: what the process is to be made with."""
 
     source: str
     body: list[ast.stmt] = field(repr=False)
+    environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, process: Any, constants: dict[str, int] = CONSTANTS) -> Iterator[Step]:
         """Play the script on `process`; yields each call after it was made.
@@ -166,9 +181,27 @@ def parse(source: str) -> Script:
         raise ScriptError(f"line {error.lineno}: {error.msg}: {(error.text or '').strip()!r}") from None
     except (ValueError, RecursionError, MemoryError):
         raise ScriptError("the script nests too deeply or holds a null character") from None
-    for statement in tree.body:
+    environment = _environment(tree.body)
+    body = tree.body[len(environment) :]
+    for statement in body:
         _check(statement)
-    return Script(source, tree.body)
+    return Script(source, body, dict(environment))
+
+
+def _environment(body: list[ast.stmt]) -> list[tuple[str, str]]:
+    """The assignments to names of the environment at a script's beginning: names and values."""
+    found = []
+    for statement in body:
+        match statement:
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name.startswith(_OF_ENVIRONMENT):
+                if name not in ENVIRONMENT:
+                    raise ScriptError(f"line {statement.lineno}: {name}: a script sets {', '.join(ENVIRONMENT)}")
+                if not isinstance(value, ast.Constant) or not isinstance(value.value, int | str):
+                    raise ScriptError(f"line {statement.lineno}: {name} is set to one number or text")
+                found.append((name, str(value.value)))
+            case _:
+                break
+    return found
 
 
 def _check(statement: ast.stmt) -> None:
@@ -176,6 +209,8 @@ def _check(statement: ast.stmt) -> None:
     match statement:
         case ast.Expr() | ast.Pass():
             return
+        case ast.Assign(targets=[ast.Name(id=name)]) if name.startswith(_OF_ENVIRONMENT):
+            raise ScriptError(f"line {statement.lineno}: {name}: the environment is set before all other statements")
         case ast.Assign(targets=[ast.Name() | ast.Subscript(value=ast.Name())]):
             return
         case ast.For(target=ast.Name(), iter=ast.Call(func=ast.Name(id="range"), keywords=[]), orelse=[]):
@@ -260,6 +295,8 @@ class _Run:
             raise ScriptError(f'line {node.lineno}: a script opens nothing but "/dev/zero"')
         if name == "write":  # "text" is bytes, as in C
             arguments = tuple(value.encode() if isinstance(value, str) else value for value in arguments)
+        if id(process) in self.dead:
+            return Step(node.lineno, owner, name, arguments, keywords, None, UserError("this process has ended"))
         result, error = self.perform(process, name, arguments, keywords)
         after = (getattr(process, count, 0) for count in ("errno", "minflt", "majflt"))
         return Step(node.lineno, owner, name, arguments, keywords, result, error, *after)
@@ -267,8 +304,6 @@ class _Run:
     def perform(
         self, process: Any, name: str, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[Any, Killed | UserError | None]:
-        if id(process) in self.dead:
-            return None, UserError("this process has ended")
         try:
             return getattr(process, name)(*arguments, **keywords), None
         except Killed as error:

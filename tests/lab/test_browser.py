@@ -146,6 +146,27 @@ def test_an_own_script_and_a_wrong_one(lab: Lab) -> None:
     lab.page.wait_for_function("() => document.querySelector('[role=alert]').textContent.includes('line 1')")
 
 
+def test_the_task_of_malloc_check_is_done_in_the_page(lab: Lab) -> None:
+    """Lesson F1: a line of the environment above the script, then another C library beside it."""
+    lab.open("F1")
+    call = "() => document.querySelector('[data-test=call]').textContent"
+    lab.page.fill("textarea", f"MALLOC_CHECK_ = 1\n{lesson('F1').script.strip()}")
+    lab.page.click("[data-test=play]")
+    lab.page.wait_for_function(f"{call}.includes('2: malloc(24)')", timeout=PATIENCE)
+    for _ in range(3):
+        lab.page.click("[data-test=forward]")
+        lab.page.wait_for_timeout(300)
+    lab.page.wait_for_function("() => document.querySelector('[data-test=told]').textContent.includes('*** Error in')")
+    lab.page.fill("textarea", f"MALLOC_CHECK_ = 3\n{lesson('F1').script.strip()}")
+    lab.page.click("[data-test=library]")
+    lab.page.click("[role=option] >> text='glibc 2.33'")
+    lab.page.wait_for_function(f"{call}.includes('2: malloc(24)')", timeout=PATIENCE)
+    lab.page.click("[data-test=last]")
+    lab.page.wait_for_function(f"{call}.includes('has ended')", timeout=PATIENCE)
+    lab.page.click("[data-test=back]")
+    lab.page.wait_for_function(f"{call}.includes('free(): invalid pointer')", timeout=PATIENCE)
+
+
 def focus(lab: Lab, selector: str, most: int = 60) -> None:
     """Press Tab until that thing has the focus."""
     for _ in range(most):

@@ -8,6 +8,7 @@ import pytest
 from memtwin import script
 from memtwin.errors import UserError
 from memtwin.lab.lessons import LANGUAGES, lesson, lessons
+from memtwin.lab.playback import Playback
 
 ROWS = [f"{part}{row}" for part, rows in zip("ABCDEF", (8, 9, 1, 6, 3, 3), strict=True) for row in range(1, rows + 1)]
 
@@ -29,3 +30,35 @@ def test_a_lesson_has_all_its_words_and_a_script(row: str) -> None:
 def test_an_unknown_lesson_is_named() -> None:
     with pytest.raises(UserError, match="'Z9'"):
         lesson("Z9")
+
+
+@pytest.mark.parametrize(
+    ("library", "environment", "ends", "prints"),
+    [
+        ("classic", "MALLOC_CHECK_ = 0", False, False),
+        ("classic", "MALLOC_CHECK_ = 1", False, True),
+        ("classic", "MALLOC_CHECK_ = 2", True, False),
+        ("classic", "MALLOC_CHECK_ = 3", True, True),
+        ("2.33", "MALLOC_CHECK_ = 1", True, False),
+        ("2.36", "MALLOC_CHECK_ = 3", False, False),
+        ("2.36", 'LD_PRELOAD = "libc_malloc_debug.so.0"; MALLOC_CHECK_ = 3', True, False),
+    ],
+)
+def test_the_task_of_malloc_check_can_be_done(library: str, environment: str, ends: bool, prints: bool) -> None:
+    """By name: what the process ends with at free(p), and what is told of it."""
+    with Playback() as playback:
+        playback.load(f"{environment}\n{lesson('F1').script}", {"glibc": library})
+        shown = playback.step(4)
+    assert shown["call"].startswith("free(")
+    assert (shown["error"] is not None) == ends
+    for language in LANGUAGES:
+        assert any("*** Error in" in sentence for sentence in shown["sentences"][language]) == prints
+
+
+def test_the_lesson_of_malloc_check_begins_with_the_classic_one() -> None:
+    assert lesson("F1").machine == {"glibc": "classic"}
+
+
+def test_an_unknown_library_is_told() -> None:
+    with Playback() as playback, pytest.raises(UserError, match=r"'1.0'.*2.43.*classic"):
+        playback.load("p = malloc(1)", {"glibc": "1.0"})

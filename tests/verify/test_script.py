@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from memtwin.errors import UserError
+from memtwin.host.libcs import host_release
 from memtwin.lab.lessons import lessons
 from memtwin.verify.script import _Keys, verify_script
 
@@ -22,6 +23,27 @@ def test_signals_and_messages_are_compared() -> None:
     report = verify_script("p = malloc(10)\nfree(p)\nfree(p)")
     assert [line.differs for line in report.lines] == [(), (), ()]
     assert report.lines[-1].twin == "signal 6: free(): double free detected in tcache 2"
+
+
+OVERRUN = "p = malloc(24)\nmemset(p, 65, 25)\nq = malloc(24)\nfree(p)\nfree(q)\nx = read(p, 24)\n"
+
+
+@pytest.mark.parametrize(
+    ("environment", "end"),
+    [
+        ("MALLOC_CHECK_ = 3", ""),
+        ('LD_PRELOAD = "libc_malloc_debug.so.0"', ""),
+        ('LD_PRELOAD = "libc_malloc_debug.so.0"\nMALLOC_CHECK_ = 3', "signal 6: free(): invalid pointer"),
+        ("MALLOC_TOP_PAD_ = 1048576\nMALLOC_PERTURB_ = 165", ""),
+        ('GLIBC_TUNABLES = "glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"', ""),
+    ],
+)
+def test_an_environment_has_the_same_effect_on_both_sides(environment: str, end: str) -> None:
+    if "LD_PRELOAD" in environment and host_release() not in ("2.34", "2.35", "2.36"):
+        pytest.skip(f"the debug library of this machine's glibc {host_release()} is not modelled, or there is none")
+    report = verify_script(f"{environment}\n{OVERRUN}")
+    assert report.differences == 0
+    assert report.lines[3].twin == end
 
 
 def test_keys_of_free_blocks_are_the_same_all_the_time() -> None:

@@ -30,7 +30,7 @@ class Words:
 class Lesson:
     """One row of the chapter.
 
-    id: "A1" … "F3"; script: what it plays; machine: keyword arguments for Machine; quiz: a kind of lab.quiz.KINDS;
+    id: "A1" … "F3"; script: what it plays; machine: settings of lab.scene.Scene; quiz: a kind of lab.quiz.KINDS;
     words: by language.
     """
 

@@ -18,7 +18,9 @@ from memtwin.errors import UserError
 from memtwin.lab.lessons import LANGUAGES, lesson, lessons
 from memtwin.lab.playback import Playback
 from memtwin.lab.quiz import question
+from memtwin.lab.scene import LIBRARIES
 from memtwin.lab.words import WORDS
+from memtwin.libc.release import DEFAULT, RELEASES
 from memtwin.pictures.palette import INK
 
 P = ParamSpec("P")
@@ -127,10 +129,18 @@ class Page:
         with ui.row().classes("items-center gap-3 w-full"):
             ui.button(self.word("play"), on_click=self.play).props("data-test=play")
             ui.select(list(CALLS), label=self.word("add"), on_change=self.add).classes("grow").props("data-test=add")
+            libraries = {name: self.library_name(name) for name in LIBRARIES}
+            chosen = self.lesson.machine.get("glibc", DEFAULT)
+            self.library = ui.select(libraries, value=chosen, label=self.word("library"), on_change=self.play)
+            self.library.props("data-test=library")
         self.problem = ui.label().classes("text-red-700 dark:text-red-300 font-semibold").props("role=alert")
         with ui.expansion(self.word("quiz")).classes("w-full").props("data-test=quiz"):
             self.quiz_box = ui.column().classes("w-full")
         self.ask()
+
+    def library_name(self, name: str) -> str:
+        """One of LIBRARIES for people."""
+        return self.word("classic").format(release=RELEASES[0]) if name == "classic" else f"glibc {name}"
 
     def ask(self) -> None:
         """Put a question of the lesson's kind into the quiz box, its answer hidden."""
@@ -186,8 +196,9 @@ class Page:
     async def play(self, at_end: bool = False) -> None:
         """Load the script, and stand at its first step, or its last."""
         self.problem.text = ""
+        machine = {**self.lesson.machine, "glibc": self.library.value}
         try:
-            loaded = await bound(self.playback.load, self.editor.value, dict(self.lesson.machine))
+            loaded = await bound(self.playback.load, self.editor.value, machine)
         except UserError as error:
             self.problem.text = str(error)
             return

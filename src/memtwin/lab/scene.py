@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from memtwin import pictures, script
-from memtwin.errors import UserError
+from memtwin.errors import Killed, UserError
 from memtwin.kernel.observe import Event as KernelEvent
+from memtwin.libc.release import RELEASES
 from memtwin.twin import events, heapview, observe
+from memtwin.twin.environment import settings_of
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 from memtwin.units import format_size, parse_size
@@ -22,24 +25,36 @@ MAX_RAM = 256 << 20  # bytes of the machine that a page may ask for
 DEFAULT = {"ram": "16 MiB"}
 _SETTINGS = {"ram", "swap", "page_size"}
 
+# C libraries that a page may choose, by their names there: arguments of Machine.spawn.
+LIBRARIES: dict[str, dict[str, Any]] = {
+    **{release: {"glibc": release} for release in reversed(RELEASES)},
+    "classic": {"glibc": RELEASES[0], "classic_check": True},
+}
+
 
 class Scene:
-    """What the lab plays on. machine: settings of Machine that a page may choose (ram, swap, page_size)."""
+    """What the lab plays on. machine: settings of Machine that a page may choose (ram, swap, page_size), and the
+    "glibc" of the process, one of LIBRARIES; environment: of the process."""
 
-    def __init__(self, machine: dict[str, Any]) -> None:
+    def __init__(self, machine: dict[str, Any], environment: Mapping[str, str]) -> None:
         settings = {**DEFAULT, **machine}
+        library = settings.pop("glibc", RELEASES[-1])
+        if library not in LIBRARIES:
+            raise UserError(f"glibc {library!r:.40}: a page chooses among {', '.join(LIBRARIES)}")
         if not settings.keys() <= _SETTINGS:
             raise UserError(f"a page chooses {', '.join(sorted(_SETTINGS))} of its machine, nothing else")
         if parse_size(settings["ram"]) > MAX_RAM or parse_size(settings.get("swap", 0)) > MAX_RAM:
             raise UserError(f"the lab's machine has at most {format_size(MAX_RAM)} of RAM and of swap")
         self.machine = Machine(**settings)
-        self.process = self.machine.spawn()
+        chosen = LIBRARIES[library]
+        self.process = self.machine.spawn(**chosen, **settings_of(environment, chosen["glibc"]))
         self.family: list[Process] = [self.process]
         self.names: dict[int, str] = {}
         self.step: script.Step | None = None
         self.before: dict[str, Any] = {}
         self.listening: events.Listening | None = None
         self.told: list[KernelEvent] = []
+        self.printed: dict[int, int] = {}  # by pid: messages before the step that is shown
         self.now: dict[str, Any] | None = None  # what is there, while nothing was called since it was looked at
         self.minor = self.major = 0
 
@@ -60,6 +75,7 @@ class Scene:
     def remember(self) -> None:
         """The next step is the one to be shown: keep the state before it, to mark what it changes."""
         self.before = self._look()
+        self.printed = {one.pid: len(one.messages) for one in self.family}
         self.listening = events.Listening(self.machine)
 
     def _look(self) -> dict[str, Any]:
@@ -93,7 +109,7 @@ class Scene:
         if position and self.step is not None:
             step = self.step
             shown |= {"line": step.line, "call": step.text, "result": _result(step.result), "errno": _errno(step),
-                      "error": str(step.error) if step.error else None,
+                      "error": _end(step.error),
                       "sentences": {language: self._sentences(step, language) for language in _FAULTS}}  # fmt: skip
         return shown
 
@@ -125,9 +141,15 @@ class Scene:
     def _sentences(self, step: script.Step, language: str) -> list[str]:
         """How many faults, and each thing that happened with its cause."""
         counts = zip(_FAULTS[language], (step.minflt, step.majflt), strict=True)
-        said = [words.format(count) for words, count in counts if count]
+        said = [_PRINTED[language].format(message) for message in self._messages()]
+        said += [words.format(count) for words, count in counts if count]
         told = [events.sentence(event, language) for event in self.told[:MOST_SENTENCES]]
         return said + [f"{sentence[0].upper()}{sentence[1:]}." for sentence in told]
+
+    def _messages(self) -> list[str]:
+        """What glibc printed during the last call without ending the process."""
+        new = [one.messages[self.printed.get(one.pid, len(one.messages)) :] for one in self.family]
+        return [message for messages in new for message in messages]
 
     def explain(self, key: str) -> str:
         """What a thing in a picture is, by its key: an address, or "frame N". UserError for anything else."""
@@ -160,6 +182,8 @@ _FAULTS = {
            "메이저 폴트: {}. 스왑이나 파일에서 페이지를 들여와야 했다."),
 }  # fmt: skip
 
+_PRINTED = {"en": "glibc prints to stderr: {}", "ko": "glibc가 stderr에 출력: {}"}
+
 _PICTURES: dict[str, Callable[[Any, Any], str]] = {
     "address space": pictures.address_space,
     "pages": pictures.page_table,
@@ -169,6 +193,13 @@ _PICTURES: dict[str, Callable[[Any, Any], str]] = {
     "swap": pictures.swap_map,
     "buddy": pictures.buddy,
 }
+
+
+def _end(error: Killed | UserError | None) -> str | None:
+    """What a call ended with, where that was no result; a death without last words by its signal."""
+    if error is None:
+        return None
+    return str(error) or signal.Signals(error.signal).name if isinstance(error, Killed) else str(error)
 
 
 def _errno(step: script.Step) -> str:

@@ -50,7 +50,7 @@ class Player:
 
     def __init__(self, source: str, machine: dict[str, Any]) -> None:
         parsed = script.parse(source)
-        self.scene = Scene(machine)
+        self.scene = Scene(machine, parsed.environment)
         self.steps: Iterator[script.Step] = parsed.run(self.scene.process)
         self.position = 0
         self.error: str | None = None

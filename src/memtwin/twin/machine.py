@@ -72,6 +72,7 @@ class Machine:
         tunables: Mapping[str, int] | None = None,
         cpus: int = 1,
         malloc_check: int | None = None,
+        classic_check: bool = False,
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         image: Image | None = None,
@@ -83,7 +84,8 @@ class Machine:
         by default that of the libc.so.6 that the program is linked with, else the newest that is known. data_model:
         "LP64", or "ILP32" for a 32-bit process on x86-64, of glibc 2.36 and without a program file. tunables: as in
         GLIBC_TUNABLES, without "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from
-        glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing.
+        glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing. classic_check: the value
+        means what it did up to glibc 2.25: 0 ignores misuse, 1 prints a message (`Process.messages`), 2 ends, 3 both.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
@@ -95,7 +97,7 @@ class Machine:
         start: Image | Command = image or self._small_program(glibc, data_model)
         if program is not None:
             start = Command(program, tuple(arguments), tuple((environment or {}).items()))
-        library = Library(glibc, dict(tunables or {}), cpus, malloc_check, data_model)
+        library = Library(glibc, dict(tunables or {}), cpus, malloc_check, data_model, classic_check)
         return self.adopt(Process.start(self, self._pid(), start, library))
 
     def _small_program(self, glibc: str, data_model: str) -> Image:

@@ -50,14 +50,15 @@ _WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of process
 
 @dataclass(frozen=True)
 class Library:
-    """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None, data model; its release, ""
-    for the one that the program brings."""
+    """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None, data model, whether
+    MALLOC_CHECK_ means what it did up to 2.25; its release, "" for the one that the program brings."""
 
     release: str
     tunables: dict[str, int]
     cpus: int = 1
     malloc_check: int | None = None
     data_model: str = "LP64"
+    classic_check: bool = False
 
     def start(self, space: AddressSpace, begun: Begun) -> Malloc:
         """The allocator in an address space. UserError: an unknown release or tunable, or a value that is none."""
@@ -68,9 +69,8 @@ class Library:
         if not 0 <= self.malloc_check <= 3:
             raise UserError(f"MALLOC_CHECK_={self.malloc_check}: it is 0, 1, 2 or 3")
         tunables = {**self.tunables, "check": self.malloc_check}
-        minor = minor_of(release)
         return CheckedMalloc(space, release, tunables, self.data_model, self.cpus, arena, mp,
-                             preloaded=minor >= 34, classic=minor <= 25)  # fmt: skip
+                             preloaded=minor_of(release) >= 34, classic=self.classic_check)  # fmt: skip
 
 
 class Process(ThreadCalls):
@@ -281,6 +281,11 @@ class Process(ThreadCalls):
     def explain(self, address: int) -> str:
         """What lies at an address, and why: its region, page, frame, chunk and free list, each in a sentence."""
         return explain.explain(self, integer(address) & WORD)
+
+    @property
+    def messages(self) -> tuple[str, ...]:
+        """What glibc has printed to stderr without ending the process: under MALLOC_CHECK_ as up to 2.25."""
+        return tuple(self.libc.messages) if isinstance(self.libc, CheckedMalloc) else ()
 
     def mapped_frames(self) -> Iterator[tuple[int, int]]:
         """(address, frame) of every present page, from low to high."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -30,6 +30,7 @@ from memtwin.host.libcs import host_release
 from memtwin.host.process import Process as HostProcess
 from memtwin.libc.release import RELEASES
 from memtwin.script import Step, parse, show_value
+from memtwin.twin.environment import settings_of
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 from memtwin.twin.program import Image, image_of
@@ -72,8 +73,8 @@ def verify_script(source: str) -> Report:
     """Play `source` on both sides. UserError: it is no script, or this machine's C library is not modelled."""
     parsed = parse(source)
     report = Report()
-    with HostProcess() as host:
-        twin = twin_of(host)
+    with HostProcess(parsed.environment) as host:
+        twin = twin_of(host, parsed.environment)
         keys = _Keys(twin.libc.tcache_key)
         for one, other in zip_longest(parsed.run(twin), parsed.run(host)):
             report.lines.append(_compare(one, other, keys))
@@ -82,8 +83,9 @@ def verify_script(source: str) -> Report:
     return report
 
 
-def twin_of(host: HostProcess) -> Process:
-    """A process of the twin that stands where the host's process stands: image, C library, swap of the machine.
+def twin_of(host: HostProcess, environment: Mapping[str, str] | None = None) -> Process:
+    """A process of the twin that stands where the host's process stands: image, C library, swap of the machine, what
+    the environment sets.
 
     UserError: the host's C library is not modelled.
     """
@@ -91,7 +93,8 @@ def twin_of(host: HostProcess) -> Process:
     if release not in RELEASES:
         raise UserError(f"this machine has glibc {release}, which is not modelled: {', '.join(RELEASES)} are")
     machine = Machine(ram=_RAM, swap=_host_swap())
-    return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host))
+    settings = settings_of(environment or {}, release)
+    return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host), **settings)
 
 
 def host_image(host: HostProcess) -> Image:
