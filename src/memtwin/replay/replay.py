@@ -260,7 +260,7 @@ def _blank(image: ProcessImage, options: Options) -> ProcessResult:
     if header.mode == "fast":
         result.notes.append("recorded without the lock: the order between threads is approximate")
     if header.huge_pages == "always":
-        result.notes.append("transparent huge pages were on: the process had more in RAM than the twin, which has none")
+        result.notes.append("huge pages were given to all; the twin has none of those that khugepaged makes later")
     return result
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -54,12 +55,17 @@ class Options(NamedTuple):
 
 
 def profile_for(header: Header) -> KernelProfile:
-    """The kernel profile nearest to the recorded kernel: the latest that is not newer, else the oldest."""
+    """The kernel profile nearest to the recorded kernel: the latest that is not newer, else the oldest.
+
+    Page size and transparent huge pages are as they were on the recorded machine.
+    """
     release = tuple(int(part) for part in header.kernel.split("-")[0].split(".")[:2] if part.isdigit())
     same = [one for one in PROFILES.values() if (one.architecture, one.levels) == ("x86_64", 4)]
     known = [one for one in same if one.release <= release]
     chosen = max(known, key=lambda one: one.release) if known else min(same, key=lambda one: one.release)
-    return chosen.with_page_size(header.page_size) if header.page_size != chosen.page_size else chosen
+    if header.page_size != chosen.page_size:
+        chosen = chosen.with_page_size(header.page_size)
+    return replace(chosen, thp=header.huge_pages or chosen.thp)
 
 
 def _check_known(release: str) -> None:
