@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from memtwin.replay.twin import profile_for
 from memtwin.trace.header import Header
 from memtwin.trace.reader import Trace
 
+# a program that runs another without transparent huge pages: PR_SET_THP_DISABLE, linux/prctl.h
+WITHOUT = "import ctypes, os, sys; ctypes.CDLL(None).prctl(41, 1, 0, 0, 0); os.execv(sys.argv[1], sys.argv[1:])"
 ENABLED = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -51,6 +54,18 @@ def test_a_heap_that_asks_for_huge_pages(recorded: Recorder, programs: Path) -> 
     huge = equal_heap(recorded(programs / "fragment", GLIBC_TUNABLES="glibc.malloc.hugetlb=1"))
     assert huge.minor_faults < small.minor_faults / 10
     assert huge.peak_rss_bytes > small.peak_rss_bytes
+
+
+@pytest.mark.skipif(chosen() == "never", reason=f"{ENABLED} says never, or is missing")
+def test_a_process_that_may_not_have_any(recorded: Recorder, programs: Path) -> None:
+    without = [sys.executable, "-c", WITHOUT, str(programs / "fragment")]
+    trace = recorded(*without, GLIBC_TUNABLES="glibc.malloc.hugetlb=1")
+    image = trace.processes[-1]
+    assert image.header.huge_pages == "never"
+    result = replay(trace).processes[-1]
+    assert result.exact
+    assert result.minor_faults > 30_000
+    assert all(sample.heap_twin_bytes == sample.heap_bytes for sample in result.samples)
 
 
 def test_a_machine_that_always_gives_huge_pages(always: None, recorded: Recorder, programs: Path) -> None:

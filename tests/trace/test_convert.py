@@ -79,6 +79,28 @@ def test_a_family_becomes_a_tree(tmp_path: Path, target: Path) -> None:
     assert told[-1][0] <= told[-1][1] and [one[0] for one in told] == sorted(one[0] for one in told)
 
 
+@pytest.mark.parametrize(
+    ("machine", "process", "word"),
+    [
+        ("always [madvise] never", "0", "madvise"),
+        ("[always] madvise never", "0", "always"),
+        ("[always] madvise never", "1", "never"),
+        ("[always] madvise never", "3", "madvise"),  # PR_THP_DISABLE_EXCEPT_ADVISED
+        ("always madvise [never]", "3", "never"),
+        ("", "18446744073709551594", ""),  # -EINVAL
+    ],
+)
+def test_the_process_may_have_fewer_huge_pages_than_the_machine(
+    tmp_path: Path, target: Path, machine: str, process: str, word: str
+) -> None:
+    raw = RawFileWriter()
+    raw.texts |= {"thp_enabled": machine, "thp_disabled": process, "free_2m": "24"}
+    import_raw([raw.save(tmp_path / "1.raw")], target, ["true"])
+    header = open_trace(target).processes[0].header
+    assert header.huge_pages == word
+    assert header.free_huge_pages == {"2097152": 24}
+
+
 def test_one_damaged_file_does_not_spoil_the_others(tmp_path: Path, target: Path) -> None:
     files = shell_and_child(tmp_path / "raw")
     files[1].write_bytes(b"\0" * 70000)

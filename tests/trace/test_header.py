@@ -35,7 +35,8 @@ def test_what_is_written_is_read(header: Header) -> None:
         {"version": 99}, {"version": None}, {"pid": "7"}, {"pid": -1}, {"pid": 2**64}, {"pid": True}, {"pid": 1.0},
         {"key": 7}, {"command": "ls"}, {"command": [1]}, {"environment": {"A": 1}}, {"environment": []},
         {"operations": {"MALLOC": -1}}, {"operations": {"NOTHING": 1}}, {"parent": 1}, {"origin": "egg"},
-        {"page_size": 0}, {"page_size": 4097},
+        {"page_size": 0}, {"page_size": 4097}, {"huge_pages": "often"},
+        {"free_huge_pages": {"2 MiB": 1}}, {"free_huge_pages": {"2097152": -1}},
     ],
     ids=str,
 )  # fmt: skip

@@ -151,7 +151,7 @@ struct raw_header {
  * Behind the header, RAW_TEXT_AT: lines "name=value\n", bytes outside 0x20..0x7e and % in values as %XX. Names:
  *   libc_release libc_build_id libc_path malloc_path executable command_line (arguments joined by %00) directory
  *   kernel machine personality cpus_allowed (a number) cpus_online (0-3,5) thp_enabled thp_defrag thp_shmem
- *   overcommit max_map_count recorder_path GLIBC_TUNABLES and each MALLOC_* variable of the environment
+ *   thp_disabled (prctl's PR_GET_THP_DISABLE) free_2m free_1g (reserved huge pages) overcommit max_map_count recorder_path GLIBC_TUNABLES and each MALLOC_* variable of the environment
  */
 #define RAW_TEXT_AT 256
 

@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -294,8 +295,11 @@ static void put_texts(void)
     put_number("cpus_allowed", (uint64_t)CPU_COUNT(&cpus));
     put_file("cpus_online", "/sys/devices/system/cpu/online");
     put_file("thp_enabled", "/sys/kernel/mm/transparent_hugepage/enabled");
+    put_number("thp_disabled", (uint64_t)SYS_5(SYS_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0));
     put_file("thp_defrag", "/sys/kernel/mm/transparent_hugepage/defrag");
     put_file("thp_shmem", "/sys/kernel/mm/transparent_hugepage/shmem_enabled");
+    put_file("free_2m", "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages");
+    put_file("free_1g", "/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages");
     put_file("overcommit", "/proc/sys/vm/overcommit_memory");
     put_file("max_map_count", "/proc/sys/vm/max_map_count");
     put_environment();

@@ -28,6 +28,8 @@ _FIGURES = ("rss_bytes", "heap_bytes", "heap_resident_bytes", "arena_resident_by
             "anonymous_bytes", "total_vm_bytes", "cost_ns")  # fmt: skip
 
 _SAMPLES_AT_ONCE = 4096
+_EXCEPT_ADVISED = 2  # PR_THP_DISABLE_EXCEPT_ADVISED, linux/prctl.h
+_POOLS = {2 << 20: "free_2m", 1 << 30: "free_1g"}
 
 _NOTES = {
     1: "snapshots of the mappings were rationed: {} more were wanted",
@@ -228,7 +230,8 @@ def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _
         page_size=facts.page_size or 4096,
         cpus=_number(texts, "cpus_allowed", 1),
         cpus_online=_listed(texts.get("cpus_online", "")),
-        huge_pages=_chosen(texts.get("thp_enabled", "")),
+        huge_pages=_huge_pages(texts),
+        free_huge_pages={str(size): _number(texts, name, 0) for size, name in _POOLS.items() if name in texts},
         personality=_number(texts, "personality", 0),
         overcommit=_number(texts, "overcommit", 0),
         max_map_count=_number(texts, "max_map_count", 0),
@@ -311,7 +314,15 @@ def _number(texts: dict[str, str], name: str, default: int) -> int:
     return int(text, 0) if re.fullmatch(r"0x[0-9a-f]{1,8}|[1-9][0-9]{0,8}|0", text) else default
 
 
-def _chosen(text: str) -> str:
-    """The word in brackets of a choice in sysfs: "always [madvise] never"."""
-    match = re.search(r"\[(\w+)\]", text)
-    return match[1] if match else text
+def _huge_pages(texts: dict[str, str]) -> str:
+    """The word in brackets of "always [madvise] never", and what prctl(PR_SET_THP_DISABLE) leaves of it.
+
+    Its flag PR_THP_DISABLE_EXCEPT_ADVISED leaves those that are asked for; Linux 6.18, "prctl: extend
+    PR_SET_THP_DISABLE to optionally exclude VM_HUGEPAGE".
+    """
+    match = re.search(r"\[(never|madvise|always)\]", texts.get("thp_enabled", ""))
+    word = match[1] if match else ""
+    disabled = _number(texts, "thp_disabled", 0)
+    if disabled & 1 and not disabled & _EXCEPT_ADVISED:
+        return "never"
+    return "madvise" if disabled & 1 and word == "always" else word

@@ -22,6 +22,7 @@ ADDR_NO_RANDOMIZE = 0x0040000  # linux/personality.h
 # start: nothing before it is in the trace. fork: it continues the parent image's memory as it was at parent_event.
 # exec: the same process as the parent image, new memory. spawn: a new process with new memory (vfork or posix_spawn).
 ORIGINS = ("start", "fork", "exec", "spawn")
+HUGE_PAGES = ("", "never", "madvise", "always")  # /sys/kernel/mm/transparent_hugepage/enabled
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Header:
     page_size: int = 4096
     cpus: int = 1  # that the image may run on
     cpus_online: int = 0  # that there are; 0 unknown. The limit of arenas counts these or those (Release.processors)
-    huge_pages: str = ""  # /sys/kernel/mm/transparent_hugepage/enabled, the chosen word
+    huge_pages: str = ""  # one of HUGE_PAGES: the machine's choice, or what prctl left the process of it
+    free_huge_pages: Mapping[str, int] = field(default_factory=dict)  # reserved ones, by size in bytes, when it began
     personality: int = 0
     overcommit: int = 0  # vm.overcommit_memory
     max_map_count: int = 0  # vm.max_map_count, 0 unknown
@@ -127,6 +129,10 @@ def parse_header(text: bytes, where: str) -> Header:
 def _check_values(header: Header, where: str) -> None:
     if header.origin not in ORIGINS:
         raise TraceError(f"{where}: header field 'origin' is {header.origin!r:.40}, not one of {', '.join(ORIGINS)}")
+    if header.huge_pages not in HUGE_PAGES:
+        raise TraceError(f"{where}: header field 'huge_pages' is {header.huge_pages!r:.40}, not one of {HUGE_PAGES}")
+    if not all(size.isdecimal() and len(size) < 12 for size in header.free_huge_pages):
+        raise TraceError(f"{where}: header field 'free_huge_pages' names {[*header.free_huge_pages]!r:.60}, no sizes")
     if header.page_size < 512 or header.page_size & (header.page_size - 1):
         raise TraceError(f"{where}: header field 'page_size' is {header.page_size}, which no machine has")
     unknown = set(header.operations) - set(Op.__members__)
