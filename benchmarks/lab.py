@@ -10,6 +10,7 @@ there, also what a person waits for: from the key to the page that shows the ste
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import statistics
@@ -99,7 +100,8 @@ def press(page: Any, key: str) -> float:
 
 
 def main(steps: int = 50_000, seed: int = 7) -> None:
-    print(f"{steps} steps, seed {seed}")
+    load, processors = os.getloadavg()[0], os.cpu_count()
+    print(f"{steps} steps, seed {seed}; at the start {load:.1f} processes run or wait for {processors} processors")
     for name, script in SCRIPTS.items():
         source = script.format(n=steps)
         with Playback() as playback:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import gc
 import secrets
 import socket
 from collections.abc import Callable
@@ -35,5 +36,7 @@ def serve(port: int, lesson: str, language: str, source: str, ready: Callable[[s
     config = uvicorn.Config(
         Guard(application, token, port), log_level="warning", ws_max_size=MAX_MESSAGE_BYTES, server_header=False
     )
+    gc.collect()
+    gc.freeze()  # what was imported stays: looking through it all, now and then, would take 50 ms of somebody's step
     ready(f"http://127.0.0.1:{port}/?token={token}")
     uvicorn.Server(config).run(sockets=[listening])

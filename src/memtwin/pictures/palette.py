@@ -7,6 +7,8 @@ its own outline: absent things are dashed, changed things have a thick frame.
 
 from __future__ import annotations
 
+from functools import cache
+
 # kind -> (light, dark): fills that carry black text in light mode and white text in dark mode at 4.5:1 or more.
 FILLS: dict[str, tuple[str, str]] = {
     "live": ("#7fb9e6", "#0a5c94"),
@@ -42,6 +44,7 @@ INK = {"ink": ("#14181c", "#f2f5f7"), "faint": ("#5a646e", "#a7b1bb"), "line": (
        "paper": ("#ffffff", "#14181c"), "accent": ("#c1121f", "#ff6b6b")}  # fmt: skip
 
 
+@cache
 def css() -> str:
     """The style sheet that every picture carries."""
     light = "".join(f".mt-{kind}{{fill:{colours[0]}}}" for kind, colours in FILLS.items())

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from memtwin.twin.heapview import heaps, mapped_chunk, tcaches
-from memtwin.twin.observe import Sight, address_space
+from memtwin.twin.observe import Sight, address_space, pages_in
 from memtwin.units import format_size
 from memtwin.views import AddressSpaceView, Chunk, HeapView, Page, Region
 
@@ -82,10 +82,11 @@ def _file(process: Process, region: Region, page: Page) -> str:
 
 
 def _shared(process: Process, region: Region, page: Page) -> str:
+    frame = page.frame or 0
     others = sorted({
         other.pid
         for other in process.machine.processes.values()
-        if other is not process and any(frame == page.frame for _, frame in other.mapped_frames())
+        if other is not process and pages_in(other, frame, frame + 1)
     })  # fmt: skip
     who = ", ".join(f"process {pid}" for pid in others[:4]) or "another mapping"
     if region.permissions.endswith("s"):

@@ -43,15 +43,16 @@ class MainHeap:
         empty = libc.sbrk_base == 0 or not self.start <= self.top < self.end
         first = _first_chunk(libc, libc.sbrk_base)
         self.starts = [] if empty else chunk_starts(process.space, first, self.top, self.end, MAX_WALK, libc.word)
-        self.sizes = _sizes(sight, self.starts)
         self.word = libc.word
+        self.last = sight.word(self.starts[-1] + self.word) & ~7 if self.starts else 0  # bytes of the last chunk
 
     def view(self, labels: Mapping[int, str], around: int = 0, most: int = MAX_CHUNKS) -> HeapView:
         """The heap, or where it has more than `most` chunks those with the address `around` in their middle."""
         middle = bisect_right(self.starts, around)
         first = max(0, min(middle - most // 2, len(self.starts) - most))
-        part = slice(first, first + most)
-        chunks = tuple(_chunks(self.starts[part], self.sizes[part], self.top, self.lists, labels, self.word))
+        starts = self.starts[first : first + most]
+        sizes = _sizes(self.starts[first : first + most + 1], self.last)
+        chunks = tuple(_chunks(starts, sizes[: len(starts)], self.top, self.lists, labels, self.word))
         return HeapView(self.start, self.end, chunks, self.lists, left_out=len(self.starts) - len(chunks))
 
 
@@ -86,7 +87,8 @@ def _of_arena(process: Process, sight: Sight, arena: int, number: int, labels: M
         if at == arena & -libc.heap_max:
             first = _first_chunk(libc, arena + libc.av_size)
         starts = chunk_starts(process.space, first, top, end, MAX_CHUNKS, libc.word)
-        chunks = tuple(_chunks(starts, _sizes(sight, starts), top, lists, labels, libc.word))
+        last = sight.word(starts[-1] + libc.word) & ~7 if starts else 0
+        chunks = tuple(_chunks(starts, _sizes(starts, last), top, lists, labels, libc.word))
         yield HeapView(at, end, chunks, lists, f"thread {number}")
         at = sight.word(at + libc.heap_prev)
         if at == 0:
@@ -98,10 +100,9 @@ def _first_chunk(libc: Any, start: int) -> int:
     return int(start + (-(start + libc.header) & 15))
 
 
-def _sizes(sight: Sight, starts: list[int]) -> list[int]:
-    """The sizes of neighbours that begin at `starts`."""
-    last = [sight.word(starts[-1] + sight.process.word) & ~7] if starts else []
-    return [after - at for at, after in pairwise(starts)] + last
+def _sizes(starts: list[int], last: int) -> list[int]:
+    """The sizes of neighbours that begin at `starts`, the last of which has `last` bytes."""
+    return [after - at for at, after in pairwise(starts)] + [last] * bool(starts)
 
 
 def _chunks(
@@ -113,7 +114,8 @@ def _chunks(
     word: int,
 ) -> Iterator[Chunk]:
     header = 2 * word
-    listed = {address: free_list.name for free_list in lists for address in free_list.chunks}
+    shown = set(starts)
+    listed = {address: one.name for one in lists for address in shown.intersection(one.chunks)}
     for at, size in zip(starts, sizes, strict=True):
         name = listed.get(at, "")
         state = "top" if at == top else "fence" if size == header else list_state(name) if name else "live"

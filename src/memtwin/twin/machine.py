@@ -18,7 +18,7 @@ from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
 from memtwin.libc.release import DEFAULT, ILP32_RELEASES, find_release
 from memtwin.twin.ldso import Command
-from memtwin.twin.observe import swapped_pages
+from memtwin.twin.observe import pages_in, swapped_pages
 from memtwin.twin.process import Library, Process
 from memtwin.twin.program import Image
 from memtwin.twin.smallprogram import small_program, small_program_32
@@ -139,9 +139,7 @@ class Machine:
     def _owners(self, first: int, last: int) -> dict[int, tuple[tuple[int, int], ...]]:
         owners: dict[int, list[tuple[int, int]]] = {}
         for process in self.processes.values():
-            for address, frame in process.mapped_frames():
-                if not first <= frame < last:
-                    continue
+            for address, frame in pages_in(process, first, last):
                 owners.setdefault(frame, []).append((process.pid, address))
         return {frame: tuple(found) for frame, found in owners.items()}
 
@@ -168,8 +166,8 @@ class Machine:
         """The slots of the swap device, and whose page lies in each, as the page tables say."""
         owners: dict[int, str] = {}
         for process in self.processes.values():
-            for page in swapped_pages(process):
-                owners[page.slot or 0] = f"process {process.pid} at {page.address:#x}"
+            for address, slot in swapped_pages(process):
+                owners[slot] = f"process {process.pid} at {address:#x}"
         slots = max(self.kernel.swap // self.page_size, max(owners, default=-1) + 1)
         return SwapView(tuple(owners.get(slot, "") for slot in range(slots)))
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 from bisect import bisect_left
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtwin.errors import UserError
+from memtwin.kernel.entries import places, touched
 from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.tlb import Tlb
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from memtwin.twin.process import Process
 
 _ACCESSED = 0x20
+_EVERY = 1 << 52  # more than there are numbers of frames or slots
 _PAGE_NUMBER = (1 << 50) - 1  # of an entry of kernel/tlb.py
 _LEVELS = {5: ("PGD", "P4D", "PUD", "PMD", "PTE"), 4: ("PGD", "PUD", "PMD", "PTE"), 3: ("PGD", "PMD", "PTE"),
            2: ("PGD", "PTE")}  # fmt: skip
@@ -79,11 +80,14 @@ class Sight:
                 return Mapped(address & -size, entry, size)
         return None
 
-    def touched(self) -> Iterator[int]:
-        """The addresses of all pages with an entry, from low to high."""
-        if self.process.ended is None:
-            for address, _, size in self.process.space.pages.entries():
-                yield from range(address, address + size, self.page)
+    def touched(self, start: int, end: int) -> list[int]:
+        """The addresses of the pages of [start, end) with an entry, from low to high."""
+        return touched(self.process.space.pages, start, end) if self.process.ended is None else []
+
+    def places(self, bits: int, first: int, last: int) -> list[tuple[int, int]]:
+        """(address, number) of all pages whose entry has one of `bits` set, and the frame or slot `number` of
+        [first, last)."""
+        return places(self.process.space.pages, bits, first, last) if self.process.ended is None else []
 
     def home(self, address: int) -> int:
         """Host address of the bytes of the page that holds `address`; 0 when it has none: absent, or all zeros."""
@@ -162,18 +166,20 @@ def touched_pages(process: Process, most: int = 32, around: int = 0) -> PagesVie
     more than `most`, those with the address `around` in their middle."""
     sight = Sight(process)
     spans = [(r.start, r.end) for r in address_space(process).regions if r.kind in ("heap", "mapping", "bss")]
-    touched, found = list(sight.touched()), []
-    for start, end in spans:
-        found += touched[bisect_left(touched, start) : bisect_left(touched, end)]
+    found = [address for start, end in spans for address in sight.touched(start, end)]
     first = max(0, min(bisect_left(found, around & -sight.page) - most // 2, len(found) - most))
     shown = tuple(sight.page_at(at) for at in found[first : first + most])
     return PagesView(process.pid, sight.page, shown, left_out=len(found) - len(shown))
 
 
-def swapped_pages(process: Process) -> list[Page]:
-    """The pages of a process that lie on the swap device."""
-    sight = Sight(process)
-    return [page for page in map(sight.page_at, sight.touched()) if page.state == "swapped"]
+def swapped_pages(process: Process) -> list[tuple[int, int]]:
+    """(address, slot) of each page of a process that lies on the swap device."""
+    return Sight(process).places(PTE_SWAP, 0, _EVERY)
+
+
+def pages_in(process: Process, first: int, last: int) -> list[tuple[int, int]]:
+    """(address, frame) of each page of a process that lies in one of the frames [first, last)."""
+    return Sight(process).places(PTE_MAPPED, first, last)
 
 
 def paging(process: Process, start: int, count: int) -> PagingView:
