@@ -5,7 +5,9 @@ A C program is recorded; its raw file is imported, and with --replay the trace r
 for a tenth of the events first: peaks that do not grow with the trace tell that memory is bounded. Goals: an import of
 at least 10 M events a second and core; each stage in no more memory than the program's own plus 1 GiB.
 
-    python benchmarks/import.py [--events 100000000] [--replay]
+    python benchmarks/import.py [--events 100000000] [--blocks 4096] [--replay]
+
+--blocks: alive at a time, half a KiB each: 2097152 make a heap of 1 GiB.
 
 MEMTWIN_BENCH_DIR: where the files go, about 20 bytes an event; default: the directory for temporary files.
 """
@@ -36,13 +38,13 @@ PROGRAM = r"""
 #include <unistd.h>
 int main(int count, char **words)
 {
-    static char *slots[4096];
-    unsigned long seed = 1;
+    unsigned long seed = 1, blocks = atol(words[2]);
+    char **slots = calloc(blocks, sizeof *slots);
     for (long i = atol(words[1]) / 2; i > 0; i--) {
         seed = seed * 6364136223846793005ul + 1442695040888963407ul;
-        char **slot = &slots[seed >> 52];
+        char **slot = &slots[(seed >> 32) * blocks >> 32];
         free(*slot);
-        *slot = malloc(16 + (seed >> 40 & 1023));
+        *slot = malloc(16 + (seed >> 20 & 1023));
         **slot = 1;
     }
     char status[4096] = "";
@@ -98,27 +100,27 @@ def memory(own_bytes: int) -> str:
     return f"peak {peak_bytes() / MIB:.0f} MiB, {verdict} the program's {own_bytes / MIB:.0f} MiB + 1 GiB"
 
 
-def record(directory: Path, events: int) -> tuple[Path, int]:
-    """Record the program; the directory with its raw file, and its own peak in bytes."""
+def record(directory: Path, events: int, blocks: int) -> tuple[Path, int]:
+    """Record the program with so many blocks alive; the directory with its raw file, and its own peak in bytes."""
     raw = directory / "raw"
     raw.mkdir()
-    command = [directory / "churn", str(events)]
+    command = [directory / "churn", str(events), str(blocks)]
     done = subprocess.run(command, env=recorder_environment(raw), check=True, stderr=subprocess.PIPE, text=True)
     size = sum(path.stat().st_blocks * 512 for path in raw.iterdir())
-    plain = subprocess.run([directory / "churn", str(events)], check=True, stderr=subprocess.PIPE, text=True)
+    plain = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
     own_bytes, recorded_bytes = first_number(plain.stderr) * KIB, first_number(done.stderr) * KIB
     print(f"record  {events:,} events: {size / events:.2f} bytes an event; the program's own peak "
           f"{own_bytes / MIB:.0f} MiB, when recorded {recorded_bytes / MIB:.0f} MiB", flush=True)  # fmt: skip
     return raw, own_bytes
 
 
-def stages(events: int, replays: bool) -> None:
+def stages(events: int, blocks: int, replays: bool) -> None:
     """Record, import and replay so many events, in files that are gone afterwards."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("MEMTWIN_BENCH_DIR")) as name:
         directory, trace = Path(name), Path(name) / "trace"
         (directory / "churn.c").write_text(PROGRAM)
         subprocess.run(["cc", "-O2", "churn.c", "-o", "churn"], cwd=directory, check=True)
-        raw, own_bytes = record(directory, events)
+        raw, own_bytes = record(directory, events, blocks)
         trace.mkdir()
         subprocess.run([sys.executable, __file__, "--import", raw, trace, str(own_bytes)], check=True)
         if replays:
@@ -129,10 +131,11 @@ def main() -> None:
     """A tenth, and the whole."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--events", type=int, default=100_000_000)
+    parser.add_argument("--blocks", type=int, default=4096)
     parser.add_argument("--replay", action="store_true", help="also replay the trace, with ledgers")
     given = parser.parse_args()
     for events in (given.events // 10, given.events):
-        stages(events, given.replay)
+        stages(events, given.blocks, given.replay)
 
 
 if __name__ == "__main__":
