@@ -48,14 +48,17 @@ class PictureBlocks(CodeBlockParser):
             yield Region(match.start(), match.end(), match.group(2), self.evaluate)
 
     def evaluate(self, example: Example) -> str | None:
-        """Draw it."""
+        """Draw it, in both languages of the guide."""
         sys.path.insert(0, str(ROOT / "docs" / "extensions"))
         try:
             from picture import draw
         finally:
             sys.path.pop(0)
         draw(example.parsed)
-        return None
+        korean = draw(example.parsed, "ko")
+        return (
+            None if re.search("[가-힣]", korean.partition("</style>")[2]) else "the Korean picture has no Korean on it"
+        )
 
 
 def sessions(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -8,8 +8,9 @@
     p.heap()
     ```
 
-The last line is an expression whose value is SVG text, or a view. Only the picture is shown, unless the option :code:
-is given.
+The last line is an expression whose value is a view, or a call of pictures.NAME or of a view's svg, which is told the
+guide's language. `language` has its name, for an observer. Only the picture is shown, unless the option :code: is
+given.
 """
 
 from __future__ import annotations
@@ -22,19 +23,27 @@ from docutils.parsers.rst import directives
 from sphinx.util.docutils import SphinxDirective
 
 
-def draw(code: str) -> str:
-    """Run the code; the value of its last expression, as SVG text. ValueError: it is none."""
+def draw(code: str, language: str = "en") -> str:
+    """Run the code; the value of its last expression, as SVG text in that language. ValueError: it is none."""
     tree = ast.parse(code)
     last = tree.body[-1] if tree.body else None
     if not isinstance(last, ast.Expr):
         raise ValueError("the last line of a picture is an expression")
-    names: dict[str, Any] = {}
+    names: dict[str, Any] = {"language": language}
     exec(compile(ast.Module(tree.body[:-1], []), "<picture>", "exec"), names)
-    value = eval(compile(ast.Expression(last.value), "<picture>", "eval"), names)
-    text = value if isinstance(value, str) else value._repr_svg_()
+    drawing = last.value
+    if isinstance(drawing, ast.Call) and _draws(drawing.func):
+        drawing.keywords.append(ast.keyword("language", ast.Constant(language)))
+    value = eval(compile(ast.fix_missing_locations(ast.Expression(drawing)), "<picture>", "eval"), names)
+    text = value if isinstance(value, str) else value.svg(language=language)
     if "<svg" not in text:
         raise ValueError(f"a picture is SVG text, not {text[:40]!r}")
     return str(text)
+
+
+def _draws(function: ast.expr) -> bool:
+    """Whether it is pictures.NAME, or the svg of a view."""
+    return isinstance(function, ast.Attribute) and (ast.unparse(function.value) == "pictures" or function.attr == "svg")
 
 
 class Picture(SphinxDirective):
@@ -47,7 +56,7 @@ class Picture(SphinxDirective):
         """The picture, behind its code where that is wanted."""
         code = "\n".join(self.content)
         try:
-            svg = draw(code)
+            svg = draw(code, self.config.language or "en")
         except Exception as error:
             raise self.error(f"this picture cannot be drawn: {type(error).__name__}: {error}") from error
         svg = svg[svg.index("<svg") :]

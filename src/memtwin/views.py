@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 class Drawn:
     """What can be drawn: a notebook shows its picture, a terminal (rich) its table."""
 
-    def svg(self, before: Self | None = None) -> str:
-        """The picture as SVG text; before: an earlier view of the same thing, to frame what changed since."""
+    def svg(self, before: Self | None = None, language: str = "en") -> str:
+        """The picture as SVG text; before: an earlier view of the same thing, to frame what changed since; language:
+        "en" or "ko"."""
         from memtwin.pictures import draw
 
-        return draw(self, before)
+        return draw(self, before, language)
 
     def _repr_svg_(self) -> str:
         return self.svg()
@@ -236,12 +237,17 @@ class BuddyView(Drawn):
 
 @dataclass(frozen=True, repr=False)
 class SwapView(Drawn):
-    """The swap device: owners[slot] is "" for a free slot, else whose page lies there."""
+    """The swap device: owners[slot] is None for a free slot, else whose page lies there: (pid, address)."""
 
-    owners: tuple[str, ...]
+    owners: tuple[tuple[int, int] | None, ...]
+
+    @property
+    def used(self) -> int:
+        """How many slots are in use."""
+        return sum(owner is not None for owner in self.owners)
 
     def __repr__(self) -> str:
-        return f"<SwapView: {sum(1 for owner in self.owners if owner)} of {len(self.owners)} slots in use>"
+        return f"<SwapView: {self.used} of {len(self.owners)} slots in use>"
 
 
 @dataclass(frozen=True, repr=False)

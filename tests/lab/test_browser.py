@@ -215,7 +215,11 @@ def test_the_keyboard_alone_suffices(lab: Lab) -> None:
     lab.page.wait_for_url("**lesson=*")
 
 
-def test_whatever_lies_under_the_pointer_is_explained(lab: Lab) -> None:
-    lab.open("A6")
+@pytest.mark.parametrize("language", list(LANGUAGES))
+def test_whatever_lies_under_the_pointer_is_explained_in_the_page_s_language(lab: Lab, language: str) -> None:
+    lab.open("A6", language)
     lab.page.locator("[data-test^='picture'] [data-key]").first.hover()
     lab.page.wait_for_function("() => document.querySelector('[data-test=explanation]').textContent.length > 10")
+    said = [lab.text("explanation"), *lab.page.locator("[data-test^='picture'] svg > title").all_text_contents()]
+    assert len(said) > 4
+    assert [bool(re.search("[가-힣]", text)) for text in said] == [language == "ko"] * len(said)

@@ -48,11 +48,11 @@ def test_the_task_of_malloc_check_can_be_done(library: str, environment: str, en
     """By name: what the process ends with at free(p), and what is told of it."""
     with Playback() as playback:
         playback.load(f"{environment}\n{lesson('F1').script}", {"glibc": library})
-        shown = playback.step(4)
-    assert shown["call"].startswith("free(")
-    assert (shown["error"] is not None) == ends
-    for language in LANGUAGES:
-        assert any("*** Error in" in sentence for sentence in shown["sentences"][language]) == prints
+        seen = [playback.step(4, language) for language in LANGUAGES]
+    for shown in seen:
+        assert shown["call"].startswith("free(")
+        assert (shown["error"] is not None) == ends
+        assert any("*** Error in" in sentence for sentence in shown["sentences"]) == prints
 
 
 def test_the_lesson_of_malloc_check_begins_with_the_classic_one() -> None:

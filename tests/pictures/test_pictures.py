@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from memtwin import pictures as p
+from memtwin.languages import LANGUAGES
 from memtwin.pictures.canvas import Canvas, text_width
 from memtwin.pictures.palette import FILLS
 from memtwin.views import (
@@ -68,9 +69,9 @@ APART = (
     PagesView(2, 4096, (Page(0x7FFFF7FF8000, "anonymous", 92, writable=True), PAGES[1].pages[1])),
 )  # fmt: skip
 OUT = PagingView(PagesView(1, 4096, tuple(Page(0x1000 * n, "swapped", slot=n) if n < 6 else Page(0x1000 * n, "anonymous", 40 + n) for n in range(9))),
-                 SwapView(tuple("process 1" if n < 6 else "" for n in range(32))))  # fmt: skip
+                 SwapView(tuple((1, n << 12) if n < 6 else None for n in range(32))))  # fmt: skip
 IN = PagingView(PagesView(1, 4096, tuple(Page(0x1000 * n, "swapped", slot=n) if 1 < n < 8 else Page(0x1000 * n, "anonymous", 50 + n) for n in range(9))),
-                SwapView(tuple("process 1" if 1 < n < 8 else "" for n in range(32))))  # fmt: skip
+                SwapView(tuple((1, n << 12) if 1 < n < 8 else None for n in range(32))))  # fmt: skip
 STRUCT = LayoutView(
     "struct s",
     24,
@@ -98,40 +99,41 @@ EVENTS = EventsView(
     tuple(Event(n, ("minor fault", "copy on write", "page out")[n % 3], f"event {n}") for n in range(60))
 )
 BUDDY = BuddyView(64, ((3,), (4,), (), (8,), (16,), (32,)))
-PICTURES: dict[str, Callable[[], str]] = {
-    "address space": lambda: p.address_space(SPACE),
-    "address space after": lambda: p.address_space(GROWN, SPACE),
-    "break": lambda: p.moving_break(GROWN, SPACE),
-    "heap": lambda: p.heap_strip(HEAP),
-    "heap after": lambda: p.heap_strip(HEAP, HeapView(HEAP.start, HEAP.end, HEAP.chunks[:3])),
-    "bins": lambda: p.bins(HEAP),
-    "tcache": lambda: p.tcache(HEAP),
-    "pages": lambda: p.page_table(PAGES),
-    "pages after": lambda: p.page_table(PAGES, PAGES[:1]),
-    "frames": lambda: p.frames_grid(FRAMES),
-    "walk": lambda: p.table_walk(WALK),
-    "swap": lambda: p.swap_map(SwapView(("", "process 1 at 0x1000") * 20)),
-    "tlb": lambda: p.tlb(TlbView((((0x7FFFF7FF8, 57), (1, 2)), ()), 4, 10, 3)),
-    "buddy": lambda: p.buddy(BUDDY),
-    "buddy after": lambda: p.buddy(BUDDY, BuddyView(64, ((), (), (), (), (), (32,)))),
-    "word": lambda: p.word(WordView(0x7FFFF7FF8810, b"\xa5" + bytes(range(1, 8)), 4096)),
-    "regions": lambda: p.regions(GROWN, SPACE),
-    "copy on write": lambda: p.copy_on_write(PAGES, APART),
-    "paging": lambda: p.paging(IN, OUT),
-    "layout": lambda: p.layout(STRUCT),
-    "layout after": lambda: p.layout(ORDERED, STRUCT),
-    "events": lambda: p.events(EVENTS, EventsView(EVENTS.events[:50])),
-    "break back": lambda: p.moving_break(SPACE, GROWN),
-    "below": lambda: p.below("both", p.buddy(BUDDY), p.word(WordView(0, bytes(8), 4096))),
-    "timeline": lambda: p.timeline(TimelineView("events", {"now": ((0, 0), (10, 5 << 20), (20, 1 << 20)), "what if": ((0, 0), (10, 2 << 20))}, (Event(10, "peak", ""),))),
-    "beside": lambda: p.beside("before and after", p.buddy(BUDDY), p.buddy(BUDDY)),
-    "empty": lambda: p.heap_strip(HeapView(0, 0, ())) and p.frames_grid(FramesView(0, 0, ())) and p.page_table(()) and p.events(EventsView(())) and p.bins(HeapView(0, 0, ())),
+PICTURES: dict[str, Callable[[str], str]] = {  # by name: drawn in a language
+    "address space": lambda language: p.address_space(SPACE, language=language),
+    "address space after": lambda language: p.address_space(GROWN, SPACE, language=language),
+    "break": lambda language: p.moving_break(GROWN, SPACE, language=language),
+    "heap": lambda language: p.heap_strip(HEAP, language=language),
+    "heap after": lambda language: p.heap_strip(HEAP, HeapView(HEAP.start, HEAP.end, HEAP.chunks[:3]), language=language),
+    "bins": lambda language: p.bins(HEAP, language=language),
+    "tcache": lambda language: p.tcache(HEAP, language=language),
+    "pages": lambda language: p.page_table(PAGES, language=language),
+    "pages after": lambda language: p.page_table(PAGES, PAGES[:1], language=language),
+    "frames": lambda language: p.frames_grid(FRAMES, language=language),
+    "walk": lambda language: p.table_walk(WALK, language=language),
+    "swap": lambda language: p.swap_map(SwapView((None, (1, 0x1000)) * 20), language=language),
+    "tlb": lambda language: p.tlb(TlbView((((0x7FFFF7FF8, 57), (1, 2)), ()), 4, 10, 3), language=language),
+    "buddy": lambda language: p.buddy(BUDDY, language=language),
+    "buddy after": lambda language: p.buddy(BUDDY, BuddyView(64, ((), (), (), (), (), (32,))), language=language),
+    "word": lambda language: p.word(WordView(0x7FFFF7FF8810, b"\xa5" + bytes(range(1, 8)), 4096), language=language),
+    "regions": lambda language: p.regions(GROWN, SPACE, language=language),
+    "copy on write": lambda language: p.copy_on_write(PAGES, APART, language=language),
+    "paging": lambda language: p.paging(IN, OUT, language=language),
+    "layout": lambda language: p.layout(STRUCT, language=language),
+    "layout after": lambda language: p.layout(ORDERED, STRUCT, language=language),
+    "events": lambda language: p.events(EVENTS, EventsView(EVENTS.events[:50]), language=language),
+    "break back": lambda language: p.moving_break(SPACE, GROWN, language=language),
+    "below": lambda language: p.below("both", p.buddy(BUDDY, language=language), p.word(WordView(0, bytes(8), 4096), language=language)),
+    "timeline": lambda language: p.timeline(TimelineView("events", {"now": ((0, 0), (10, 5 << 20), (20, 1 << 20)), "what if": ((0, 0), (10, 2 << 20))}, (Event(10, "peak", ""),)), language=language),
+    "beside": lambda language: p.beside("before and after", p.buddy(BUDDY, language=language), p.buddy(BUDDY, language=language)),
+    "empty": lambda language: p.heap_strip(HeapView(0, 0, ()), language=language) and p.frames_grid(FramesView(0, 0, ()), language=language) and p.page_table((), language=language) and p.events(EventsView(()), language=language) and p.bins(HeapView(0, 0, ()), language=language),
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_well_formed_and_says_in_words_what_it_shows(name: str) -> None:
-    root = ET.fromstring(PICTURES[name]())
+def test_a_picture_is_well_formed_and_says_in_words_what_it_shows(name: str, language: str) -> None:
+    root = ET.fromstring(PICTURES[name](language))
     tags = [child.tag.rsplit("}", 1)[-1] for child in root]
     assert root.get("role") == "img"
     assert "title" in tags and "desc" in tags

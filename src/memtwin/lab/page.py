@@ -223,7 +223,7 @@ class Page:
             return
         self.busy = True
         try:
-            self.shown = await bound(self.playback.step, position)
+            self.shown = await bound(self.playback.step, position, self.language)
         except UserError as error:
             self.problem.text = str(error)
             return
@@ -245,7 +245,7 @@ class Page:
             self.call.text = self.word("start")
         self.told.clear()
         with self.told:
-            for sentence in shown.get("sentences", {}).get(self.language, ()):
+            for sentence in shown.get("sentences", ()):
                 ui.label(sentence)
         if list(shown["pictures"]) != list(self.drawn):
             self.hang(list(shown["pictures"]))
@@ -267,7 +267,7 @@ class Page:
     async def explain(self, event: GenericEventArguments) -> None:
         """The pointer rests on a thing in a picture."""
         try:
-            self.explanation.text = await bound(self.playback.explain, str(event.args)[:100])
+            self.explanation.text = await bound(self.playback.explain, str(event.args)[:100], self.language)
         except UserError as error:
             self.explanation.text = str(error)
 

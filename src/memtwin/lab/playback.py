@@ -47,18 +47,18 @@ class Playback:
         self.position = loaded["steps"]
         return loaded
 
-    def step(self, number: int) -> dict[str, Any]:
-        """The scene after `number` calls."""
+    def step(self, number: int, language: str = "en") -> dict[str, Any]:
+        """The scene after `number` calls. language: "en" or "ko", of what is written in it."""
         start = max((at for at in self._sleepers if at < max(number, 1)), default=None)
         if start is not None and (number <= self.position or start > self.position):
             self._wake(start)
-        shown = self._ask({"step": number}, SECONDS_TO_STEP)
+        shown = self._ask({"step": number, "language": language}, SECONDS_TO_STEP)
         self.position = shown["position"]
         return shown
 
-    def explain(self, key: str) -> str:
+    def explain(self, key: str, language: str = "en") -> str:
         """What is to be said of a thing in a picture, by its key."""
-        return str(self._ask({"explain": key}, SECONDS_TO_STEP)["explanation"])
+        return str(self._ask({"explain": key, "language": language}, SECONDS_TO_STEP)["explanation"])
 
     def _wake(self, start: int) -> None:
         """A copy of the sleeper at `start` is the player now; the one before ends."""

@@ -14,6 +14,7 @@ from memtwin.kernel.observe import Event as KernelEvent
 from memtwin.libc.release import RELEASES
 from memtwin.twin import events, heapview, observe
 from memtwin.twin.environment import settings_of
+from memtwin.twin.explain import explain_frame
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 from memtwin.units import format_size, parse_size
@@ -96,7 +97,7 @@ class Scene:
             views["swap"] = self.machine.swap()
         return views
 
-    def show(self, position: int) -> dict[str, Any]:
+    def show(self, position: int, language: str = "en") -> dict[str, Any]:
         """The scene for a page: position, the call in words, what happened, counts, and the pictures by name."""
         now = self._look()
         resident = sum(one.space.rss_pages for one in self.family if one.ended is None) * self.machine.page_size
@@ -104,23 +105,23 @@ class Scene:
             "position": position,
             "line": 0,
             "counts": {"minor": self.minor, "major": self.major, "resident": format_size(resident)},
-            "pictures": self._pictures(now, self.before if position else {}),
+            "pictures": self._pictures(now, self.before if position else {}, language),
         }
         if position and self.step is not None:
             step = self.step
-            shown |= {"line": step.line, "call": step.text, "result": _result(step.result), "errno": _errno(step),
-                      "error": _end(step.error),
-                      "sentences": {language: self._sentences(step, language) for language in _FAULTS}}  # fmt: skip
+            shown |= {"line": step.line, "call": step.text, "result": _result(step.result, language),
+                      "errno": _errno(step), "error": _end(step.error),
+                      "sentences": self._sentences(step, language)}  # fmt: skip
         return shown
 
-    def _pictures(self, now: dict[str, Any], before: dict[str, Any]) -> dict[str, str]:
+    def _pictures(self, now: dict[str, Any], before: dict[str, Any], language: str) -> dict[str, str]:
         now, before = self._around(now), self._around(before)
-        drawn = {name: draw(now[name], before.get(name)) for name, draw in _PICTURES.items() if name in now}
+        drawn = {name: draw(now[name], before.get(name), language) for name, draw in _PICTURES.items() if name in now}
         space: AddressSpaceView | None = now.get("address space")
         if space is not None:
-            drawn["break"] = pictures.moving_break(space, before.get("address space"))
+            drawn["break"] = pictures.moving_break(space, before.get("address space"), language)
             living = next(one for one in self.family if one.ended is None)
-            drawn["walk"] = pictures.table_walk(observe.walk(living, self._address(living)))
+            drawn["walk"] = pictures.table_walk(observe.walk(living, self._address(living)), None, language)
         return drawn
 
     def _around(self, views: dict[str, Any]) -> dict[str, Any]:
@@ -151,25 +152,24 @@ class Scene:
         new = [one.messages[self.printed.get(one.pid, len(one.messages)) :] for one in self.family]
         return [message for messages in new for message in messages]
 
-    def explain(self, key: str) -> str:
+    def explain(self, key: str, language: str = "en") -> str:
         """What a thing in a picture is, by its key: an address, or "frame N". UserError for anything else."""
         try:
             if key.startswith("frame "):
-                return self._explain_frame(int(key.removeprefix("frame ")))
+                return self._explain_frame(int(key.removeprefix("frame ")), language)
             address = int(key, 0)
         except ValueError:
             raise UserError(f"{key[:40]!r} is neither an address nor a frame") from None
         living = [one for one in self.family if one.ended is None]
         if not living or not 0 <= address < 1 << 64:
             raise UserError(f"{key[:40]!r}: no process has such an address")
-        return living[-1].explain(address)
+        return living[-1].explain(address, language)
 
-    def _explain_frame(self, number: int) -> str:
+    def _explain_frame(self, number: int, language: str) -> str:
         if not 0 <= number < self.machine.kernel.frames.total:
             raise UserError(f"the machine has no frame {number}")
         (frame,) = self.machine.frames(number, 1).frames
-        owners = ", ".join(f"process {pid} at {address:#x}" for pid, address in frame.owners[:4]) or "no process"
-        return f"Frame {number} is {frame.kind}; mapped by {owners}."
+        return explain_frame(frame, language)
 
 
 _ALLOCATING = {"malloc", "calloc", "realloc", "reallocarray", "memalign", "aligned_alloc", "valloc", "pvalloc",
@@ -182,9 +182,11 @@ _FAULTS = {
            "메이저 폴트: {}. 스왑이나 파일에서 페이지를 들여와야 했다."),
 }  # fmt: skip
 
+_RESULTS = {"en": ("nothing", "process {}"), "ko": ("없음", "프로세스 {}")}
+
 _PRINTED = {"en": "glibc prints to stderr: {}", "ko": "glibc가 stderr에 출력: {}"}
 
-_PICTURES: dict[str, Callable[[Any, Any], str]] = {
+_PICTURES: dict[str, Callable[[Any, Any, str], str]] = {
     "address space": pictures.address_space,
     "pages": pictures.page_table,
     "frames": pictures.frames_grid,
@@ -207,9 +209,10 @@ def _errno(step: script.Step) -> str:
     return errno.errorcode.get(step.errno, str(step.errno)) if step.errno else ""
 
 
-def _result(value: Any) -> str:
+def _result(value: Any, language: str) -> str:
+    nothing, process = _RESULTS[language]
     if value is None:
-        return "nothing"
+        return nothing
     if isinstance(value, Process):
-        return f"process {value.pid}"
+        return process.format(value.pid)
     return script.show_value(value)

@@ -20,7 +20,7 @@ whose socket is closed ends.
                           -> {"steps": how many calls, "error": None or one line}
     to a sleeper          {"wake": true}, with the new player's socket
     to a player           {"step": n}      -> the scene after n calls (lab.scene.Scene.show), n not behind it
-                          {"explain": key} -> {"explanation": text}
+                          {"explain": key} -> {"explanation": text}; both with the "language" of what is said
 """
 
 from __future__ import annotations
@@ -85,10 +85,11 @@ class Player:
 
     def answer(self, line: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
         """The answer to a page's request, which came through `line`."""
+        language = str(request.get("language", "en"))
         if "step" in request:
             self.forward(int(request["step"]), lambda: leave_sleeper(line, self))
-            return self.scene.show(self.position)
-        return {"explanation": self.scene.explain(str(request.get("explain", "")))}
+            return self.scene.show(self.position, language)
+        return {"explanation": self.scene.explain(str(request.get("explain", "")), language)}
 
 
 def load(line: socket.socket, source: str, machine: dict[str, Any]) -> Player:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
-"""Pictures: pure functions from a view (memtwin.views) to SVG text, with `before` to frame what changed since.
+"""Pictures: pure functions from a view (memtwin.views) to SVG text, with `before` to frame what changed since, and
+`language` ("en" or "ko") for what is written on them and read out.
 
 A view knows its picture, `draw(view)` or `view.svg()`, and its table, `table(view)` or `rich.print(view)`.
 """
@@ -49,15 +50,16 @@ _WAYS: dict[type, tuple[Callable[..., str], Callable[..., Table]]] = {
 }
 
 
-def draw(view: Any, before: Any = None) -> str:
+def draw(view: Any, before: Any = None, language: str = "en") -> str:
     """The picture of a view, or of the pages of two processes given as a tuple, as SVG text.
 
-    before: an earlier view of the same kind, to frame what changed since. UserError: nothing that can be drawn.
+    before: an earlier view of the same kind, to frame what changed since; language: "en" or "ko". UserError: nothing
+    that can be drawn, or another language.
     """
     picture = page_table if type(view) is tuple else _WAYS.get(type(view), (None,))[0]
     if picture is None or (before is not None and type(before) is not type(view)):
         raise UserError(f"{view!r:.60} cannot be drawn{'' if picture is None else f' beside {before!r:.60}'}")
-    return picture(view, before)
+    return picture(view, before, language)
 
 
 def table(view: Any) -> Table:

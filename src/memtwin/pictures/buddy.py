@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from memtwin.pictures.canvas import Canvas
+from memtwin.pictures.words import in_language
 from memtwin.views import BuddyView
 
 _WIDTH, _LEFT = 768, 80
@@ -11,30 +12,35 @@ _SMALL = 5  # orders below this are small: blocks that could not be seen beside 
 _SMALLEST_PART = 64  # frames
 
 
-def buddy(view: BuddyView, before: BuddyView | None = None) -> str:
+def buddy(view: BuddyView, before: BuddyView | None = None, language: str = "en") -> str:
     """One row an order: every free block at its place in memory, so that a split shows as one block that becomes two
     half as long a row below, and a merge as the way back. Blocks that are new since `before` are framed, those that
     were there then are dashed. Of a large memory the rows show the part with the small blocks, the last row all of it:
     free blocks, and between them what is in use."""
-    orders = len(view.free)
+    orders, tell = len(view.free), in_language(language)
     free = sum(len(blocks) << order for order, blocks in enumerate(view.free))
     start, size = _part(view, before)
-    part = "" if size == view.total else f"; the rows show frames {start} to {start + size - 1}"
-    sheet = Canvas(_WIDTH + _LEFT + 70, 92 + 24 * orders, f"Buddy allocator: {free} of {view.total} frames free{part}",
-                   ", ".join(f"order {order}: {len(blocks)}" for order, blocks in enumerate(view.free)))  # fmt: skip
+    title = tell("Buddy allocator: {free} of {total} frames free", free=free, total=view.total)
+    if size != view.total:
+        title += tell("; the rows show frames {first} to {last}", first=start, last=start + size - 1)
+    described = (tell("order {order}: {count}", order=k, count=len(blocks)) for k, blocks in enumerate(view.free))
+    sheet = Canvas(_WIDTH + _LEFT + 70, 92 + 24 * orders, title, ", ".join(described), tell)
     rows = _Rows(sheet, start, size)
-    sheet.say(_LEFT + _WIDTH + 10, 28, "free blocks", size=9, faint=True)
+    sheet.say(_LEFT + _WIDTH + 10, 28, tell("free blocks"), size=9, faint=True)
     for row, order in enumerate(reversed(range(orders))):
         y = 34 + 24 * row
         new, old = set(view.free[order]), _blocks(before, order)
         frames = 1 << order
-        sheet.say(_LEFT - 10, y + 14, f"{frames} frame{'' if frames == 1 else 's'}", size=10, anchor="end")
+        size_said = tell("{count} frame" if frames == 1 else "{count} frames", count=frames)
+        sheet.say(_LEFT - 10, y + 14, size_said, size=10, anchor="end")
         sheet.say(_LEFT + _WIDTH + 14, y + 14, f"{len(new)}", size=10, mono=True)
         sheet.line(_LEFT, y + 20, _LEFT + _WIDTH, y + 20)
         for first in sorted(old - new) if before else ():
-            rows.block(first, order, y, "gap", f"frames {first} to {first + frames - 1} were free", False)
+            hover = tell("frames {first} to {last} were free", first=first, last=first + frames - 1)
+            rows.block(first, order, y, "gap", hover, False)
         for first in view.free[order]:
-            hover = f"frames {first} to {first + frames - 1} free: order {order}"
+            last = first + frames - 1
+            hover = tell("frames {first} to {last} free: order {order}", first=first, last=last, order=order)
             rows.block(first, order, y, "table", hover, before is not None and first not in old)
     _memory(sheet, view, 44 + 24 * orders)
     return sheet.svg()
@@ -74,12 +80,11 @@ class _Rows:
 
 
 def _memory(sheet: Canvas, view: BuddyView, y: float) -> None:
-    scale = _WIDTH / max(view.total, 1)
-    sheet.say(_LEFT - 10, y + 14, "memory", size=10, anchor="end", weight="600")
-    sheet.box(_LEFT, y, _WIDTH, 20, "anonymous", "in use")
+    scale, tell = _WIDTH / max(view.total, 1), sheet.tell
+    sheet.say(_LEFT - 10, y + 14, tell("memory"), size=10, anchor="end", weight="600")
+    sheet.box(_LEFT, y, _WIDTH, 20, "anonymous", tell("in use"))
     for order, blocks in enumerate(view.free):
         for first in blocks:
-            sheet.box(
-                _LEFT + first * scale, y, (1 << order) * scale, 20, "table", f"free from frame {first}, order {order}"
-            )
-    sheet.legend(_LEFT, y + 38, {"anonymous": "in use", "table": "free block"})
+            hover = tell("free from frame {frame}, order {order}", frame=first, order=order)
+            sheet.box(_LEFT + first * scale, y, (1 << order) * scale, 20, "table", hover)
+    sheet.legend(_LEFT, y + 38, {"anonymous": tell("in use"), "table": tell("free block")})

@@ -12,13 +12,20 @@ from functools import cache
 
 import drawsvg
 
+from memtwin.languages import Tell
 from memtwin.pictures.palette import css
+
+_ENGLISH = Tell({})
 
 
 class Canvas:
-    """One picture. title: what it shows, in a few words; description: what it says, for a screen reader."""
+    """One picture. title: what it shows, in a few words; description: what it says, for a screen reader; tell: says
+    what is written on it in the reader's language."""
 
-    def __init__(self, width: float, height: float, title: str, description: str = "") -> None:
+    def __init__(
+        self, width: float, height: float, title: str, description: str = "", tell: Tell = _ENGLISH
+    ) -> None:  # fmt: skip
+        self.tell = tell
         self.width, self.height = width, height
         self.title, self.description = escape(title), escape(description or title)
         self._parts: list[str] = []  # elements as text: as objects of the library they took most of the time

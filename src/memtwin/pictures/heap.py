@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from memtwin.languages import Tell
 from memtwin.pictures.canvas import Canvas, hex_short, text_width
+from memtwin.pictures.words import arena_name, in_language, list_name
 from memtwin.units import format_size
 from memtwin.views import Chunk, FreeList, HeapView, list_state
 
@@ -16,12 +18,12 @@ MOST_CHUNKS = 400
 _MOST_LISTS = 14  # names above the strip
 
 
-def heap_strip(view: HeapView, before: HeapView | None = None) -> str:
+def heap_strip(view: HeapView, before: HeapView | None = None, language: str = "en") -> str:
     """The heap from low (left) to high: chunks with dark headers, and an arrow from each free chunk to the next on its
     list. Widths grow with the square root of the size, so that 32 bytes can be seen beside 100,000; the thin strip
     below is to scale. Chunks that are new or changed since `before` are framed."""
-    chunks = view.chunks[:MOST_CHUNKS]
-    sheet = Canvas(_WIDTH + 40, 200, _title(view), _described(view))
+    chunks, tell = view.chunks[:MOST_CHUNKS], in_language(language)
+    sheet = Canvas(_WIDTH + 40, 200, _title(view, tell), _described(view, tell), tell)
     known = {(chunk.address, chunk.size, chunk.state) for chunk in before.chunks} if before else None
     middle: dict[int, float] = {}
     x = float(_LEFT)
@@ -34,8 +36,9 @@ def heap_strip(view: HeapView, before: HeapView | None = None) -> str:
     _to_scale(sheet, chunks)
     present = {chunk.state for chunk in chunks}
     if not chunks:
-        sheet.say(_LEFT, 96, "The heap is empty: nothing was allocated yet.", faint=True)
-    sheet.legend(_LEFT, 190, {"header": "header", **{s: name for s, name in _STATES.items() if s in present}})
+        sheet.say(_LEFT, 96, tell("The heap is empty: nothing was allocated yet."), faint=True)
+    states = {state: tell(name) for state, name in _STATES.items() if state in present}
+    sheet.legend(_LEFT, 190, {"header": tell("header"), **states})
     return sheet.svg()
 
 
@@ -47,11 +50,11 @@ def _widths(chunks: tuple[Chunk, ...]) -> list[float]:
 
 
 def _chunk(sheet: Canvas, chunk: Chunk, x: float, width: float, changed: bool) -> None:
-    sheet.box(x, _TOP, width, 46, chunk.state, _hover(chunk), changed, key=f"{chunk.pointer:#x}")
+    sheet.box(x, _TOP, width, 46, chunk.state, _hover(chunk, sheet.tell), changed, key=f"{chunk.pointer:#x}")
     if width > 12:
-        sheet.box(x + 1, _TOP + 1, 4, 44, "header", f"header of {chunk.address:#x}")
+        sheet.box(x + 1, _TOP + 1, 4, 44, "header", sheet.tell("header of {address:#x}", address=chunk.address))
     room = width - 6
-    sheet.fit(x + 5, _TOP + 20, room, chunk.label, size=11, weight="600")
+    sheet.fit(x + 5, _TOP + 20, room, _label(chunk, sheet.tell), size=11, weight="600")
     sheet.fit(x + 5, _TOP + (36 if chunk.label else 28), room, format_size(chunk.size))
     if width > text_width(hex_short(chunk.address), 9, True) + 4:
         sheet.say(x, _TOP + 58, hex_short(chunk.address), size=9, mono=True, faint=True)
@@ -64,11 +67,12 @@ def _lists(sheet: Canvas, lists: tuple[FreeList, ...], middle: dict[int, float])
         places = [middle[address] for address in free_list.chunks if address in middle]
         if not places:
             continue
-        half = text_width(free_list.name, 9) / 2 + 4
+        name = list_name(free_list.name, sheet.tell)
+        half = text_width(name, 9) / 2 + 4
         at = max(places[0], _LEFT + half)
         line = next((line for line in range(3) if at - half > ends[line]), 2)
         ends[line] = at + half
-        sheet.say(at, 58 - 11 * line, free_list.name, size=9, anchor="middle", faint=True)
+        sheet.say(at, 58 - 11 * line, name, size=9, anchor="middle", faint=True)
         sheet.arrow(places[0], 61, places[0], _TOP - 2)
         for here, there in pairwise(places):
             sheet.arrow(here, _TOP - 2, there, _TOP - 2, bend=9)
@@ -79,60 +83,69 @@ def _to_scale(sheet: Canvas, chunks: tuple[Chunk, ...]) -> None:
     x = float(_LEFT)
     for chunk in chunks:
         width = _WIDTH * chunk.size / total
-        sheet.box(x, _TOP + 72, max(width, 0.6), 12, chunk.state, _hover(chunk))
+        sheet.box(x, _TOP + 72, max(width, 0.6), 12, chunk.state, _hover(chunk, sheet.tell))
         x += width
     if chunks:
-        sheet.say(
-            _LEFT, _TOP + 96, f"to scale: {format_size(total)} from {chunks[0].address:#x} on", size=9, faint=True
-        )
+        start = chunks[0].address
+        scale = sheet.tell("to scale: {size} from {address:#x} on", size=format_size(total), address=start)
+        sheet.say(_LEFT, _TOP + 96, scale, size=9, faint=True)
 
 
-def _hover(chunk: Chunk) -> str:
-    where = f" on {chunk.list}" if chunk.list else ""
-    name = f"{chunk.label}: " if chunk.label else ""
-    return f"{name}chunk {chunk.address:#x}, {chunk.size} bytes, {_STATES[chunk.state]}{where}"
+def _label(chunk: Chunk, tell: Tell) -> str:
+    """A script's own name for a block, or what the top is called."""
+    return tell("top") if chunk.label and chunk.state == "top" else chunk.label
 
 
-def _title(view: HeapView) -> str:
+def _hover(chunk: Chunk, tell: Tell) -> str:
+    where = tell(" on {list}", list=list_name(chunk.list, tell)) if chunk.list else ""
+    name = f"{_label(chunk, tell)}: " if chunk.label else ""
+    said = tell("chunk {address:#x}, {size} bytes, {state}", address=chunk.address, size=chunk.size,
+                state=tell(_STATES[chunk.state]))  # fmt: skip
+    return f"{name}{said}{where}"
+
+
+def _title(view: HeapView, tell: Tell) -> str:
     shown, there = min(len(view.chunks), MOST_CHUNKS), len(view.chunks) + view.left_out
-    more = f", {shown} of its {there} chunks" if there > shown else ""
-    return f"Heap of the {view.arena} arena, {format_size(view.end - view.start)}{more}"
+    more = tell(", {shown} of its {count} chunks", shown=shown, count=there) if there > shown else ""
+    size = format_size(view.end - view.start)
+    return tell("Heap of the {arena} arena, {size}", arena=arena_name(view.arena, tell), size=size) + more
 
 
-def _described(view: HeapView) -> str:
+def _described(view: HeapView, tell: Tell) -> str:
     sums: dict[str, int] = {}
     for chunk in view.chunks:
         sums[chunk.state] = sums.get(chunk.state, 0) + chunk.size
-    return ", ".join(f"{_STATES[state]} {format_size(size)}" for state, size in sums.items())
+    return ", ".join(f"{tell(_STATES[state])} {format_size(size)}" for state, size in sums.items())
 
 
 _MOST_IN_ROW, _MOST_ROWS = 8, 24
 
 
-def bins(view: HeapView, before: HeapView | None = None) -> str:
+def bins(view: HeapView, before: HeapView | None = None, language: str = "en") -> str:
     """The free lists, one a row, from the head of each: tcache, fast bins, unsorted, small and large bins. Lists that
     changed since `before` are framed; where there are many lists, those are among the ones that are shown."""
+    tell = in_language(language)
     known = {row.name: row.chunks for row in before.lists} if before else None
     rows = [free_list for free_list in view.lists if free_list.chunks]
     there, rows = len(rows), _some(rows, known)
     longest = max((min(len(row.chunks), _MOST_IN_ROW + 1) for row in rows), default=0)
-    title = f"Free lists of the {view.arena} arena" + (f", {len(rows)} of {there}" if there > len(rows) else "")
-    sheet = Canvas(max(150 + 98 * longest, 320), 46 + 28 * max(len(rows), 1), title,
-                   "; ".join(f"{row.name}: {len(row.chunks)} chunks" for row in rows))  # fmt: skip
+    title = tell("Free lists of the {arena} arena", arena=arena_name(view.arena, tell))
+    title += tell(", {shown} of {count}", shown=len(rows), count=there) if there > len(rows) else ""
+    described = (tell("{name}: {count} chunks", name=list_name(r.name, tell), count=len(r.chunks)) for r in rows)
+    sheet = Canvas(max(150 + 98 * longest, 320), 46 + 28 * max(len(rows), 1), title, "; ".join(described), tell)
     chunks = {chunk.address: chunk for chunk in view.chunks}
     if not rows:
-        sheet.say(20, 50, "All free lists are empty.", faint=True)
+        sheet.say(20, 50, tell("All free lists are empty."), faint=True)
     for place, row in enumerate(rows):
         y = 32 + 28 * place
         old = None if known is None else set(known.get(row.name, ()))
-        sheet.say(124, y + 15, row.name, size=11, anchor="end", mono=True)
+        sheet.say(124, y + 15, list_name(row.name, tell), size=11, anchor="end", mono=True)
         for column, address in enumerate(row.chunks[:_MOST_IN_ROW]):
             changed = old is not None and address not in old
             _listed(sheet, row.name, address, chunks.get(address), 150 + 98 * column, y, changed)
         if len(row.chunks) > _MOST_IN_ROW:
-            sheet.say(
-                150 + 98 * _MOST_IN_ROW, y + 14, f"and {len(row.chunks) - _MOST_IN_ROW} more", size=10, faint=True
-            )
+            more = tell("and {count} more", count=len(row.chunks) - _MOST_IN_ROW)
+            sheet.say(150 + 98 * _MOST_IN_ROW, y + 14, more, size=10, faint=True)
     return sheet.svg()
 
 
@@ -146,15 +159,17 @@ def _some(rows: list[FreeList], known: dict[str, tuple[int, ...]] | None) -> lis
 
 
 def _listed(sheet: Canvas, name: str, address: int, chunk: Chunk | None, x: float, y: float, changed: bool) -> None:
-    hover = _hover(chunk) if chunk else f"chunk {address:#x} on {name}"
+    tell = sheet.tell
+    elsewhere = tell("chunk {address:#x} on {list}", address=address, list=list_name(name, tell))
+    hover = _hover(chunk, tell) if chunk else elsewhere
     sheet.box(x, y, 80, 20, list_state(name), hover, changed, key=f"{chunk.pointer if chunk else address:#x}")
     sheet.fit(x, y + 14, 80, hex_short(address), size=9, mono=True)
     sheet.arrow(x - 18, y + 10, x - 1, y + 10)
 
 
-def tcache(view: HeapView, before: HeapView | None = None) -> str:
+def tcache(view: HeapView, before: HeapView | None = None, language: str = "en") -> str:
     """Only the tcache's lists."""
-    return bins(_only_tcache(view), _only_tcache(before) if before else None)
+    return bins(_only_tcache(view), _only_tcache(before) if before else None, language)
 
 
 def _only_tcache(view: HeapView) -> HeapView:

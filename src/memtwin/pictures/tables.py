@@ -84,7 +84,7 @@ def buddy(view: views.BuddyView) -> Table:
 
 def swap(view: views.SwapView) -> Table:
     """A used slot a row."""
-    used = [(slot, owner) for slot, owner in enumerate(view.owners) if owner]
+    used = [(slot, f"process {owner[0]} at {owner[1]:#x}") for slot, owner in enumerate(view.owners) if owner]
     return _table(f"Swap: {len(used)} of {len(view.owners)} slots in use", "slot> page", used)
 
 

@@ -95,6 +95,5 @@ class Observation:
         """Tell the observers what happened."""
         self.machine.calls += 1
         for event in self._listening.end():
-            told = Event(self.machine.calls, event.kind, sentence(event))
-            for observer in self.machine.observers:
-                observer(told)
+            for observer, language in self.machine.observers:
+                observer(Event(self.machine.calls, event.kind, sentence(event, language)))

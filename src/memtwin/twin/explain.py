@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from memtwin.languages import Tell
 from memtwin.twin.heapview import heaps, mapped_chunk, tcaches
 from memtwin.twin.observe import Sight, address_space, pages_in
+from memtwin.twin.words import KOREAN
 from memtwin.units import format_size
-from memtwin.views import AddressSpaceView, Chunk, HeapView, Page, Region
+from memtwin.views import AddressSpaceView, Chunk, Frame, HeapView, Page, Region
 
 if TYPE_CHECKING:
     from memtwin.twin.process import Process
@@ -26,120 +28,149 @@ _REGIONS = {
 }
 
 
-def explain(process: Process, address: int) -> str:
-    """What lies at an address: its region, page, frame and chunk, each in a sentence with its reason."""
+def explain(process: Process, address: int, language: str = "en") -> str:
+    """What lies at an address: its region, page, frame and chunk, each in a sentence with its reason.
+
+    language: "en" or "ko". UserError: another one.
+    """
+    tell = Tell(KOREAN, language)
     view = address_space(process)
     region = view.at(address)
     if region is None:
-        return _nothing(view, address)
+        return _nothing(view, address, tell)
     name = f"{region.name}: " if region.name else ""
-    said = [f"{address:#x} lies in {name}{_REGIONS[region.kind]} ({region.start:#x}-{region.end:#x}, "
-            f"{region.permissions}, {format_size(region.size)})."]  # fmt: skip
-    said += [_of_page(process, region, address), _of_chunk(process, region, address)]
+    said = [tell("{address:#x} lies in {region} ({start:#x}-{end:#x}, {rights}, {size}).", address=address,
+                 region=name + tell(_REGIONS[region.kind]), start=region.start, end=region.end,
+                 rights=region.permissions, size=format_size(region.size))]  # fmt: skip
+    said += [_of_page(process, region, address, tell), _of_chunk(process, region, address, tell)]
     return " ".join(part for part in said if part)
 
 
-def _nothing(view: AddressSpaceView, address: int) -> str:
+def _nothing(view: AddressSpaceView, address: int, tell: Tell) -> str:
     """Why an access would be a segmentation fault, and what lies nearest."""
     below = max((r for r in view.regions if r.end <= address), key=lambda r: r.end, default=None)
     above = min((r for r in view.regions if r.start > address), key=lambda r: r.start, default=None)
-    near = [
-        f"{format_size(address - below.end)} above the end of {below.name or below.kind}" if below else "",
-        f"{format_size(above.start - address)} below {above.name or above.kind}" if above else "",
-    ]
-    where = " and ".join(part for part in near if part)
-    said = f"{address:#x}: nothing is mapped there, {where}; an access is a segmentation fault (code 1, no mapping)."
+    near = []
+    if below:
+        name, size = below.name or tell(below.kind), format_size(address - below.end)
+        near.append(tell("{size} above the end of {name}", size=size, name=name))
+    if above:
+        name, size = above.name or tell(above.kind), format_size(above.start - address)
+        near.append(tell("{size} below {name}", size=size, name=name))
+    said = tell("{address:#x}: nothing is mapped there, {where}; an access is a segmentation fault (code 1, no "
+                "mapping).", address=address, where=tell(" and ").join(near))  # fmt: skip
     if view.brk_start and view.brk_end <= address < view.brk_end + (1 << 30) and below and below.kind == "heap":
-        said += f" The break is at {view.brk_end:#x}: the heap ends there."
+        said += tell(" The break is at {at:#x}: the heap ends there.", at=view.brk_end)
     return said
 
 
-def _of_page(process: Process, region: Region, address: int) -> str:
+def _of_page(process: Process, region: Region, address: int, tell: Tell) -> str:
     page = Sight(process).page_at(address)
     if region.permissions.startswith("---"):
-        return "No access is allowed: each is a segmentation fault (code 2, the mapping does not allow it)."
-    return _PAGES[page.state](process, region, page)
+        return tell("No access is allowed: each is a segmentation fault (code 2, the mapping does not allow it).")
+    return _PAGES[page.state](process, region, page, tell)
 
 
-def _absent(process: Process, region: Region, page: Page) -> str:
-    how = "found in the file" if region.kind in ("text", "rodata", "library", "data") else "a frame of zeros"
-    why = "because nothing has touched it: the next access is a page fault"
-    return f"Its page {page.address:#x} is not in memory, {why} ({how})."
+def _absent(process: Process, region: Region, page: Page, tell: Tell) -> str:
+    of_file = region.kind in ("text", "rodata", "library", "data")
+    how = tell("found in the file" if of_file else "a frame of zeros")
+    return tell("Its page {address:#x} is not in memory, because nothing has touched it: the next access is a page "
+                "fault ({how}).", address=page.address, how=how)  # fmt: skip
 
 
-def _zero(process: Process, region: Region, page: Page) -> str:
-    return ("Its page was only read so far: it is the page of zeros that all processes share, and a write will get a "
-            "frame of its own.")  # fmt: skip
+def _zero(process: Process, region: Region, page: Page, tell: Tell) -> str:
+    return tell("Its page was only read so far: it is the page of zeros that all processes share, and a write will get "
+                "a frame of its own.")  # fmt: skip
 
 
-def _anonymous(process: Process, region: Region, page: Page) -> str:
-    may = "" if page.writable else " It is mapped read-only for now: a write is a fault that may keep the frame."
-    return f"Its page lies in frame {page.frame}, this process's own because it was written.{may}"
+def _anonymous(process: Process, region: Region, page: Page, tell: Tell) -> str:
+    may = "" if page.writable else tell(" It is mapped read-only for now: a write is a fault that may keep the frame.")
+    return tell("Its page lies in frame {frame}, this process's own because it was written.", frame=page.frame) + may
 
 
-def _file(process: Process, region: Region, page: Page) -> str:
-    return f"Its page lies in frame {page.frame} of the page cache, which belongs to the file."
+def _file(process: Process, region: Region, page: Page, tell: Tell) -> str:
+    return tell("Its page lies in frame {frame} of the page cache, which belongs to the file.", frame=page.frame)
 
 
-def _shared(process: Process, region: Region, page: Page) -> str:
+def _shared(process: Process, region: Region, page: Page, tell: Tell) -> str:
     frame = page.frame or 0
     others = sorted({
         other.pid
         for other in process.machine.processes.values()
         if other is not process and pages_in(other, frame, frame + 1)
     })  # fmt: skip
-    who = ", ".join(f"process {pid}" for pid in others[:4]) or "another mapping"
+    who = ", ".join(tell("process {pid}", pid=pid) for pid in others[:4]) or tell("another mapping")
     if region.permissions.endswith("s"):
-        return f"Its page lies in frame {page.frame}, which {who} maps too: a write is seen there."
-    copy = "" if page.writable else ", and a write copies the page first"
-    return f"Its page lies in frame {page.frame}, which {who} maps too{copy}."
+        return tell(
+            "Its page lies in frame {frame}, which {who} maps too: a write is seen there.", frame=frame, who=who
+        )
+    if page.writable:
+        return tell("Its page lies in frame {frame}, which {who} maps too.", frame=frame, who=who)
+    return tell("Its page lies in frame {frame}, which {who} maps too, and a write copies the page first.", frame=frame,
+                who=who)  # fmt: skip
 
 
-def _swapped(process: Process, region: Region, page: Page) -> str:
-    return f"Its page lies in swap slot {page.slot}, where it was paged out to: the next access is a major fault."
+def _swapped(process: Process, region: Region, page: Page, tell: Tell) -> str:
+    return tell("Its page lies in swap slot {slot}, where it was paged out to: the next access is a major fault.",
+                slot=page.slot)  # fmt: skip
 
 
 _PAGES = {"absent": _absent, "zero": _zero, "anonymous": _anonymous, "file": _file, "shared": _shared,
           "swapped": _swapped}  # fmt: skip
 
 
-def _of_chunk(process: Process, region: Region, address: int) -> str:
+def _of_chunk(process: Process, region: Region, address: int, tell: Tell) -> str:
     if region.kind not in ("heap", "mapping"):
         return ""
     for heap in heaps(process):
         chunk = heap.at(address)
         if chunk is not None:
-            return _chunk(process, heap, chunk, address)
+            return _chunk(process, heap, chunk, address, tell)
     alone = mapped_chunk(process, region.start, region.end, address)
     if alone is None:
         return ""
-    size = f"the chunk at {alone.address:#x} of {alone.size} bytes"
-    return (f"It is {_part(alone, address)}: {size} has a mapping of its own, because it is not smaller than glibc's "
-            "threshold; free gives it back at once.")  # fmt: skip
+    return tell("It is {part}: the chunk at {chunk:#x} of {size} bytes has a mapping of its own, because it is not "
+                "smaller than glibc's threshold; free gives it back at once.", part=_part(alone, address, tell),
+                chunk=alone.address, size=alone.size)  # fmt: skip
 
 
-def _chunk(process: Process, heap: HeapView, chunk: Chunk, address: int) -> str:
+def _chunk(process: Process, heap: HeapView, chunk: Chunk, address: int, tell: Tell) -> str:
     if chunk.state == "top":
-        return f"It lies in the top of the {heap.arena} arena, {chunk.size} bytes that no block was cut from yet."
-    where = "in use" if chunk.state == "live" else _where_free(heap, chunk)
+        return tell("It lies in the top of the {arena} arena, {size} bytes that no block was cut from yet.",
+                    arena=heap.arena, size=chunk.size)  # fmt: skip
+    where = tell("in use") if chunk.state == "live" else _where_free(heap, chunk, tell)
     if chunk.pointer in tcaches(process):
-        where = "in use by glibc itself: a thread's tcache, made when it first needed one"
-    return f"It is {_part(chunk, address)}: the chunk at {chunk.address:#x} of {chunk.size} bytes, {where}."
+        where = tell("in use by glibc itself: a thread's tcache, made when it first needed one")
+    return tell("It is {part}: the chunk at {chunk:#x} of {size} bytes, {where}.", part=_part(chunk, address, tell),
+                chunk=chunk.address, size=chunk.size, where=where)  # fmt: skip
 
 
-def _part(chunk: Chunk, address: int) -> str:
+def _part(chunk: Chunk, address: int, tell: Tell) -> str:
     inside = address - chunk.pointer
-    return f"byte {inside} of its block" if inside >= 0 else "the header of a block"
+    return tell("byte {number} of its block", number=inside) if inside >= 0 else tell("the header of a block")
 
 
-def _where_free(heap: HeapView, chunk: Chunk) -> str:
+_REASONS = {
+    "tcache": "its thread keeps it for the next request of this size",
+    "fastbin": "its neighbours still see it in use, so that it does not join them yet",
+    "bin": "it has joined its free neighbours",
+    "unsorted": "the next malloc will sort it",
+}
+
+
+def _where_free(heap: HeapView, chunk: Chunk, tell: Tell) -> str:
     if not chunk.list:
-        return "free"
+        return tell("free")
     row = next(row for row in heap.lists if row.name == chunk.list)
+    why = _REASONS["unsorted" if chunk.list == "unsorted" else chunk.state]
     place = row.chunks.index(chunk.address) + 1
-    why = {
-        "tcache": "its thread keeps it for the next request of this size",
-        "fastbin": "its neighbours still see it in use, so that it does not join them yet",
-        "bin": "it has joined its free neighbours" if chunk.list != "unsorted" else "the next malloc will sort it",
-    }[chunk.state]
-    return f"free, number {place} of {len(row.chunks)} on the list {chunk.list!r}: {why}"
+    return tell("free, number {number} of {count} on the list {list!r}: {why}", number=place, count=len(row.chunks),
+                list=chunk.list, why=tell(why))  # fmt: skip
+
+
+def explain_frame(frame: Frame, language: str = "en") -> str:
+    """What a frame holds and who maps it. language: "en" or "ko"."""
+    tell = Tell(KOREAN, language)
+    owners = ", ".join(tell("process {pid} at {address:#x}", pid=pid, address=at) for pid, at in frame.owners[:4])
+    return tell("Frame {number} is {kind}; mapped by {owners}.", number=frame.number, kind=tell(frame.kind),
+                owners=owners or tell("no process"))  # fmt: skip

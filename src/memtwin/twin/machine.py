@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from memtwin.errors import UserError
 from memtwin.kernel.machine import Machine as KernelMachine
 from memtwin.kernel.profile import KernelProfile
+from memtwin.languages import checked
 from memtwin.libc.release import DEFAULT, ILP32_RELEASES, find_release
 from memtwin.twin.ldso import Command
 from memtwin.twin.observe import pages_in, swapped_pages
@@ -54,7 +55,7 @@ class Machine:
     ) -> None:
         self.kernel = KernelMachine(ram, swap, page_size, profile, policy, seed, overcommit)
         self.processes: dict[int, Process] = {}
-        self.observers: list[Callable[[Event], None]] = []
+        self.observers: list[tuple[Callable[[Event], None], str]] = []
         self.calls = 0
         self._next_pid = 1
 
@@ -120,12 +121,12 @@ class Machine:
         """`Process.fork`: the child gets the next pid."""
         return self.adopt(parent.copy(self._pid()))
 
-    def observe(self, observer: Callable[[Event], None]) -> None:
+    def observe(self, observer: Callable[[Event], None], language: str = "en") -> None:
         """Tell `observer` what each call does from now on: faults, copies, mappings, each in a sentence.
 
-        A call that is observed costs a walk through all page tables.
+        language: "en" or "ko". UserError: another one.
         """
-        self.observers.append(observer)
+        self.observers.append((observer, checked(language)))
 
     def frames(self, first: int = 0, count: int = 512) -> FramesView:
         """The frames from `first` on: what each holds and who maps it."""
@@ -164,12 +165,11 @@ class Machine:
 
     def swap(self) -> SwapView:
         """The slots of the swap device, and whose page lies in each, as the page tables say."""
-        owners: dict[int, str] = {}
+        owners: dict[int, tuple[int, int]] = {}
         for process in self.processes.values():
-            for address, slot in swapped_pages(process):
-                owners[slot] = f"process {process.pid} at {address:#x}"
+            owners |= {slot: (process.pid, address) for address, slot in swapped_pages(process)}
         slots = max(self.kernel.swap // self.page_size, max(owners, default=-1) + 1)
-        return SwapView(tuple(owners.get(slot, "") for slot in range(slots)))
+        return SwapView(tuple(owners.get(slot) for slot in range(slots)))
 
     def __repr__(self) -> str:
         frames = self.kernel.frames

@@ -278,9 +278,12 @@ class Process(ThreadCalls):
         """All heaps: the main arena's, and those of threads' arenas."""
         return heapview.heaps(self, labels)
 
-    def explain(self, address: int) -> str:
-        """What lies at an address, and why: its region, page, frame, chunk and free list, each in a sentence."""
-        return explain.explain(self, integer(address) & WORD)
+    def explain(self, address: int, language: str = "en") -> str:
+        """What lies at an address, and why: its region, page, frame, chunk and free list, each in a sentence.
+
+        language: "en" or "ko". UserError: another one.
+        """
+        return explain.explain(self, integer(address) & WORD, language)
 
     @property
     def messages(self) -> tuple[str, ...]:
