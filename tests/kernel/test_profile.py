@@ -108,6 +108,7 @@ def test_what_the_host_says_of_itself() -> None:
     if config.exists():
         lines = gzip.decompress(config.read_bytes()).decode().splitlines()
         assert profile.reclaim_tables == ("CONFIG_PT_RECLAIM=y" in lines)
+        assert profile.names_mappings == ("CONFIG_ANON_VMA_NAME=y" in lines)
     assert [name for name, _, _ in profile.vdso_pages][-1:] == ["[vdso]"]
     assert profile.min_free_kbytes is None
     assert profile_of_host(sized=True).min_free_kbytes == int(Path("/proc/sys/vm/min_free_kbytes").read_text())

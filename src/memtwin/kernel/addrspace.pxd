@@ -8,6 +8,7 @@ from memtwin.kernel.fork cimport copy_space, may_fork
 from memtwin.kernel.locks cimport do_mlock, do_mlockall, do_munlock, lock_all
 from memtwin.kernel.mapping cimport do_munmap
 from memtwin.kernel.mm cimport Mm
+from memtwin.kernel.naming cimport set_anon_name
 from memtwin.kernel.newmap cimport do_brk, do_mmap, map_zeros
 from memtwin.kernel.protect cimport do_mprotect
 from memtwin.kernel.remap cimport do_mremap
@@ -18,7 +19,7 @@ from memtwin.memory cimport READ, WRITE, Memory
 
 cdef enum:
     CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MLOCK, CALL_MUNLOCK
-    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALLS
+    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALL_PRCTL, CALLS
 
 cdef class AddressSpace(Mm):
     cdef int64_t counts[16]
@@ -36,6 +37,7 @@ cdef class AddressSpace(Mm):
                              uint64_t new_address) noexcept
     cpdef uint64_t sys_brk(self, uint64_t address) noexcept
     cpdef int64_t sys_madvise(self, uint64_t address, uint64_t length, int64_t advice) noexcept
+    cpdef int64_t sys_set_vma_name(self, uint64_t address, uint64_t length, object name) noexcept
     cpdef int64_t sys_mlock(self, uint64_t address, uint64_t length) noexcept
     cpdef int64_t sys_mlock2(self, uint64_t address, uint64_t length, int64_t flags) noexcept
     cpdef int64_t sys_munlock(self, uint64_t address, uint64_t length) noexcept

@@ -51,6 +51,7 @@ if not cython.compiled:
     from memtwin.kernel.fork import copy_space, may_fork
     from memtwin.kernel.locks import do_mlock, do_mlockall, do_munlock, lock_all
     from memtwin.kernel.mapping import do_munmap
+    from memtwin.kernel.naming import set_anon_name
     from memtwin.kernel.newmap import do_brk, do_mmap, map_zeros
     from memtwin.kernel.protect import do_mprotect
     from memtwin.kernel.remap import do_mremap
@@ -60,14 +61,14 @@ if not cython.compiled:
     from memtwin.memory import WRITE
 
     CALL_BRK, CALL_MMAP, CALL_MUNMAP, CALL_MREMAP, CALL_MPROTECT, CALL_MADVISE, CALL_MLOCK, CALL_MUNLOCK = range(8)
-    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALLS = range(8, 13)
+    CALL_MLOCKALL, CALL_MUNLOCKALL, CALL_MINCORE, CALL_MSYNC, CALL_PRCTL, CALLS = range(8, 14)
 
 if TYPE_CHECKING:
     from memtwin.kernel.machine import Machine
 
 CALL_NAMES = (
     "brk", "mmap", "munmap", "mremap", "mprotect", "madvise", "mlock", "munlock", "mlockall", "munlockall", "mincore",
-    "msync",
+    "msync", "prctl",
 )  # fmt: skip
 
 
@@ -229,6 +230,11 @@ class AddressSpace(Mm):
         """madvise(2)."""
         self.count_call(CALL_MADVISE)
         return do_madvise(self, address, length, advice)
+
+    def sys_set_vma_name(self, address: int, length: int, name: str | None) -> int:
+        """prctl(PR_SET_VMA, PR_SET_VMA_ANON_NAME, address, length, name): see naming.py."""
+        self.count_call(CALL_PRCTL)
+        return set_anon_name(self, address, length, name)
 
     # what the kernel does for itself: no system calls, not counted as such
 

@@ -23,6 +23,7 @@ if not cython.compiled:
     from memtwin.kernel.policies.policy import ANON, FILE
 
 ALL_PAGES = 1 << 46
+SHARED_MEMORY_PATH = "/dev/zero (deleted)"  # of anonymous MAP_SHARED, as maps shows it
 
 
 class Inode:
@@ -197,7 +198,7 @@ def shared_memory(machine: Any, size: int, promised: bool = True) -> File:
     """What an anonymous shared mapping maps: a file of its own that lives as long as the mapping (shmem_zero_setup).
 
     promised: it counts in Committed_AS; MAP_NORESERVE leaves that out."""
-    file = File(Inode(machine.frames, size, f"00:01 {machine.next_inode()}"), "/dev/zero (deleted)")
+    file = File(Inode(machine.frames, size, f"00:01 {machine.next_inode()}"), SHARED_MEMORY_PATH)
     file.inode.opened = 0
     if promised:
         file.inode.promised = size >> machine.frames.page_shift

@@ -13,7 +13,7 @@ import os
 import platform
 import re
 from contextlib import suppress
-from ctypes import CDLL, c_int, c_long, c_size_t, c_void_p
+from ctypes import CDLL, addressof, c_char, c_int, c_long, c_size_t, c_void_p
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ _FAULT_AROUND = Path("/sys/kernel/debug/fault_around_bytes")
 _NEAREST = {"x86_64": "linux-6.18-x86_64", "aarch64": "linux-6.18-aarch64", "riscv64": "linux-6.18-riscv64-sv48"}
 _KERNEL_OWN = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S+) .*(\[v(?:var|dso)\w*\])$", re.MULTILINE)
 _MAP_FAILED = (1 << 64) - 1
+_PR_SET_VMA, _PR_SET_VMA_ANON_NAME = 0x53564D41, 0
 
 
 def profile_of_host(sized: bool = False) -> KernelProfile:
@@ -55,6 +56,7 @@ def profile_of_host(sized: bool = False) -> KernelProfile:
         thp=_thp(),
         vdso_pages=_vdso_pages(page) or like.vdso_pages,
         reclaim_tables=_reclaims_tables(),
+        names_mappings=names_mappings(),
         overcommit_memory=_setting("overcommit_memory", 0),
         overcommit_ratio=_setting("overcommit_ratio", 50),
         overcommit_kbytes=_setting("overcommit_kbytes", 0),
@@ -144,6 +146,13 @@ def _vdso_pages(page: int) -> tuple[tuple[str, int, int], ...]:
         prot = sum(bit for letter, bit in zip("rwx", (1, 2, 4), strict=True) if letter in letters)
         found.append((name, prot, (int(end, 16) - int(start, 16)) // page))
     return tuple(found)
+
+
+def names_mappings() -> bool:
+    """Whether a mapping of our own can be given a name, which takes CONFIG_ANON_VMA_NAME."""
+    byte = c_char.from_buffer(mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    place, length = c_void_p(addressof(byte)), c_size_t(mmap.PAGESIZE)
+    return bool(CDLL(None).prctl(_PR_SET_VMA, _PR_SET_VMA_ANON_NAME, place, length, b"memtwin") == 0)
 
 
 def _reclaims_tables() -> bool:

@@ -54,9 +54,10 @@ def merge_new(
     """
     if flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP):
         return None
-    left = previous is not None and fits_left(mm, previous, start, flags, pgoff, file, source)
+    label = source.label if source is not None else None
     pgoff_end = pgoff + ((end - start) >> mm.page_shift)
-    right = following is not None and fits_right(mm, following, end, flags, pgoff_end, file, source)
+    left = previous is not None and fits_left(mm, previous, start, flags, pgoff, file, source, label)
+    right = following is not None and fits_right(mm, following, end, flags, pgoff_end, file, source, label)
     if left and right and not anon_alike(previous, following):
         right = False
     if mm.frames.observed and (left or right):
@@ -81,26 +82,38 @@ def merge_new(
     return None
 
 
-def fits_left(mm: Mm, left: Vma, start: int, flags: int, pgoff: int, file: Any, source: Any) -> bool:
-    """Whether a mapping that starts at `start` could be the upper part of `left`."""
+def fits_left(mm: Mm, left: Vma, start: int, flags: int, pgoff: int, file: Any, source: Any, label: str | None) -> bool:
+    """Whether a mapping that starts at `start`, named `label`, could be the upper part of `left`."""
     return (
         left.end == start
         and (left.flags ^ flags) & ~VM_MAYBE_GUARD == 0
         and left.file is file
         and left.page_offset(left.end, mm.page_shift) == pgoff
+        and named_alike(left, label)
         and anon_fits(left, source)
     )
 
 
-def fits_right(mm: Mm, right: Vma, end: int, flags: int, pgoff_end: int, file: Any, source: Any) -> bool:
-    """Whether a mapping that ends at `end` could be the lower part of `right`."""
+def fits_right(
+    mm: Mm, right: Vma, end: int, flags: int, pgoff_end: int, file: Any, source: Any, label: str | None
+) -> bool:
+    """Whether a mapping that ends at `end`, named `label`, could be the lower part of `right`."""
     return (
         right.start == end
         and (right.flags ^ flags) & ~VM_MAYBE_GUARD == 0
         and right.file is file
         and right.pgoff == pgoff_end
+        and named_alike(right, label)
         and anon_fits(right, source)
     )
+
+
+def named_alike(vma: Vma, label: str | None) -> bool:
+    """Whether a mapping named `label` may become a part of `vma`: both have the same name given by prctl, or none.
+
+    A recorded mapping of a file has the file's path as its label, and a new one of the same file none.
+    """
+    return vma.label is label or vma.label == label or isinstance(vma.file, str)
 
 
 def anon_fits(target: Vma, source: Any) -> bool:
@@ -152,8 +165,11 @@ def modify(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> Any:
     Returns the VMA that covers [start, end) afterwards (vma_modify, vma_merge_existing_range); None when there would be
     too many.
     """
-    if flags == vma.flags:
-        return vma
+    return vma if flags == vma.flags else modify_named(mm, vma, start, end, flags, vma.label)
+
+
+def modify_named(mm: Mm, vma: Vma, start: int, end: int, flags: int, label: str | None) -> Any:
+    """`modify`, with another name for [start, end) as well."""
     at_start = vma.start == start
     at_end = vma.end == end
     previous = vma.previous
@@ -163,11 +179,11 @@ def modify(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> Any:
     special = flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP)
     left = (
         at_start and not special and previous is not None
-        and fits_left(mm, previous, start, flags, pgoff, vma.file, vma)
+        and fits_left(mm, previous, start, flags, pgoff, vma.file, vma, label)
     )  # fmt: skip
     right = (
         at_end and not special and following is not None
-        and fits_right(mm, following, end, flags, pgoff_end, vma.file, vma)
+        and fits_right(mm, following, end, flags, pgoff_end, vma.file, vma, label)
     )  # fmt: skip
     if left and right and not anon_alike(previous, following):
         right = False
@@ -206,6 +222,7 @@ def modify(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> Any:
             return None
         split(mm, vma, end)
     set_flags(mm, vma, flags)
+    vma.label = label
     return vma
 
 

@@ -248,7 +248,7 @@ def add_zeros(mm: Mm, start: int, end: int, execute: int, floor: int) -> bool:
     flags = PROT_READ | PROT_WRITE | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | VM_ACCOUNT | mm.def_flags | execute
     pgoff = start >> mm.page_shift
     below = previous is not None and previous.end > floor
-    if below and fits_left(mm, previous, start, flags, pgoff, None, None):
+    if below and fits_left(mm, previous, start, flags, pgoff, None, None, None):
         mm.set_borders(previous, previous.start, end)
     else:
         mm.add(new_vma(start, end, flags, pgoff, None, mm))

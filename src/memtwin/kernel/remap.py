@@ -206,7 +206,7 @@ def expand_in_place(mm: Mm, vma: Vma, address: int, old_length: int, new_length:
     if following is not None:
         # vma_merge_extend does not ask whether what grows was inherited by fork: a follower without an AnonVma fits
         source = vma if following.anon is not None else None
-        joined = fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, source)
+        joined = fits_right(mm, following, end, vma.flags, pgoff_end, vma.file, source, vma.label)
     if joined:
         vma.flags |= following.flags & VM_MAYBE_GUARD
         take_chain(vma, following)
