@@ -27,6 +27,7 @@ class Side:
     results: list[tuple[int, int]] = field(default_factory=list)
     values: list[list[int]] = field(default_factory=list)
     text: str = ""
+    told: list[int] = field(default_factory=list)  # what the function that mcheck was given has been told
     signal: int = 0
     message: str = ""
 
@@ -72,7 +73,8 @@ def host_side(player: Player) -> Side:
     text, last = player.text, ending.message if ending.signal == 6 else ""
     if last:
         text = text.rstrip("\n").removesuffix(last)
-    return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, ending.signal, last)
+    told = [int(row["result"]) for row in player.hidden if row["op"] == Play.MCHECK]
+    return Side([(int(e["result"]), int(e["error"])) for e in entries], values, text, told, ending.signal, last)
 
 
 def twin_of(player: Player, environment: Mapping[str, str]) -> Malloc:
@@ -94,6 +96,8 @@ def perform(
     """The twin's side. hidden: the calls that the real library made of itself, when threads begin and end."""
     side = Side()
     pointers = [0] * slots
+    if hidden is not None:
+        hidden = hidden[hidden["op"] != Play.MCHECK]
     for number, row in enumerate(column):
         malloc.errno = 0
         malloc.switch_thread(int(row["thread"]))
@@ -200,6 +204,12 @@ def one(malloc: Malloc, row: Any, pointers: list[int], side: Side) -> int:
     elif op == Play.SET:
         pointers[slot] = other
         return other
+    elif op == Play.MCHECK:
+        return int(malloc.mcheck(side.told.append if byte & 2 else None, bool(byte & 1))) & 0xFFFFFFFF
+    elif op == Play.MPROBE:
+        return int(malloc.mprobe(p)) & 0xFFFFFFFF
+    elif op == Play.CHECK_ALL:
+        malloc.mcheck_check_all()
     else:
         return further(malloc, row, pointers)
     return 0
@@ -264,3 +274,4 @@ def same(host: Side, twin: Side) -> None:
     assert len(host.results) == len(twin.results)
     assert host.values == twin.values
     assert host.text == twin.text
+    assert host.told == twin.told

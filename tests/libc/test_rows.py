@@ -22,11 +22,15 @@ from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc import malloc as malloc_module
 from memtwin.libc import parameters as parameters_module
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.mcheck import McheckMalloc
 from memtwin.libc.parameters import mp_bytes
 from memtwin.libc.release import ROWS, Release, Row
 
 Calls = Callable[[Malloc], Any]
 NO_CACHE = {"tcache_count": 0}
+DEBUGGED = (  # in its library
+    "debug_names_mappings", "debug_size_of_none", "realloc_check_silent", "mcheck_by_hooks", "mcheck_size_unknown",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,9 +47,12 @@ def observed(row: str, release: Release, tunables: dict[str, int], calls: Calls,
     """All that the calls have left."""
     for module in (malloc_module, parameters_module):
         monkeypatch.setattr(module, "find_release", lambda name, model: release)
-    malloc = Malloc(AddressSpace(window_bits=40), release.name, tunables)
+    space = AddressSpace(window_bits=40)
+    if row in DEBUGGED:
+        malloc: Malloc = McheckMalloc(space, release.name, tunables, preloaded=True)
+    else:
+        malloc = Malloc(space, release.name, tunables)
     told = calls(malloc)
-    space = malloc.space
     vmas = [(vma.start, vma.end, vma.flags) for vma in space.vmas()]
     memory = {}
     for start, end, flags in vmas:
@@ -230,6 +237,21 @@ SHOWN |= {
     "fixed_heap_max": ({"hugetlb": 2}, lambda m: in_a_thread(m, 24)),
     "shutdown_to_arena": ({}, thread_ends),
     "marks_huge_mappings": ({"hugetlb": 2}, realloc_in_huge_pages),
+}
+
+
+def failed_realloc(m: Any) -> int:
+    """errno after a request that no allocator serves."""
+    m.realloc(m.malloc(10), 1 << 63)
+    return int(m.errno)
+
+
+SHOWN |= {
+    "debug_names_mappings": ({"check": 3}, lambda m: m.malloc(300_000)),
+    "debug_size_of_none": ({"check": 3}, lambda m: [m.malloc(10), m.malloc_usable_size(0)]),
+    "realloc_check_silent": ({"check": 3}, failed_realloc),
+    "mcheck_by_hooks": ({}, lambda m: [m.mcheck(), m.memalign(16, 100)]),
+    "mcheck_size_unknown": ({}, lambda m: [m.mcheck(), m.malloc_usable_size(m.malloc(20))]),
 }
 OTHERWISE = ("arena_limit_by_affinity", "tunables_on_heap")
 

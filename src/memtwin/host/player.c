@@ -12,7 +12,8 @@
        header     one page: struct header
        operations struct operation [header.operations]
        log        struct entry [header.operations]       what operation i gave
-       hidden     struct hidden [header.hidden_room]      the library's own calls, and POKEs: what it wrote itself
+       hidden     struct hidden [header.hidden_room]      the library's own calls, POKEs: what it wrote itself, and MCHECKs:
+                                                          what it told the function that mcheck was given
        values     u64 [header.values_room]                mallinfo's fields, ten a call
 
    The slots, the pointers that operations name, are the player's own, so that a forked child has its own too.
@@ -27,14 +28,14 @@ enum {
     PVALLOC = 9, REALLOCARRAY = 10, MALLOC_TRIM = 11, MALLOPT = 12, MMAP = 16, MUNMAP = 17, MADVISE = 19, MPROTECT = 20,
     BRK = 21, SBRK = 22, THREAD_START = 33, THREAD_EXIT = 34, FORK = 35,
     USABLE_SIZE = 64, MALLINFO = 65, MALLINFO2 = 66, MALLOC_STATS = 67, MALLOC_INFO = 68, WRITE = 69, POKE = 70,
-    POKE_POINTER = 71, POKE_LINK = 72, PEEK = 73, SET = 74, LIMIT = 75, STOP = 76
+    POKE_POINTER = 71, POKE_LINK = 72, PEEK = 73, SET = 74, LIMIT = 75, STOP = 76, MCHECK = 77, MPROBE = 78, CHECK_ALL = 79
 };
 
 /* Places in header.function: 0 to 12 are the entry points with the operations' numbers. */
 enum {
     F_ERRNO = 32, F_USABLE_SIZE, F_MALLINFO, F_MALLINFO2, F_MALLOC_STATS, F_MALLOC_INFO, F_STDERR, F_MMAP, F_MUNMAP,
     F_MADVISE, F_MPROTECT, F_BRK, F_SBRK, F_FORK, F_PRLIMIT, F_ATTR_INIT, F_ATTR_SETSTACK, F_PTHREAD_CREATE,
-    F_PTHREAD_JOIN, FUNCTIONS = 64
+    F_PTHREAD_JOIN, F_MCHECK, F_MCHECK_PEDANTIC, F_MPROBE, F_CHECK_ALL, FUNCTIONS = 64
 };
 
 struct operation {
@@ -223,6 +224,12 @@ static word set_limit(u32 resource, u64 headroom)
     return F(F_PRLIMIT, word (*)(word, word, word, word))(0, resource, (word) limit, 0);
 }
 
+/* What mcheck is given in place of abort. */
+static void mcheck_handler(int status)
+{
+    note(MCHECK, 0, 0, 0, (word) status);
+}
+
 /* Effect on the operation's slot: `*keep` is what it holds afterwards, KEPT for what it held before. */
 static u64 perform(const struct operation *o, u64 at, word *keep)
 {
@@ -306,6 +313,13 @@ static u64 perform(const struct operation *o, u64 at, word *keep)
         return *keep = (word) slots[o->argument >> 32] + (word) (int) o->argument;
     case LIMIT:     /* slot: RLIMIT_ number; argument: bytes above the VmSize at the start, ~0 for none */
         return set_limit((u32) o->size, o->argument);
+    case MCHECK:    /* byte: 1 pedantic, 2 with a function of ours in place of abort */
+        return (u32) F(o->byte & 1 ? F_MCHECK_PEDANTIC : F_MCHECK, one)(o->byte & 2 ? (word) mcheck_handler : 0);
+    case MPROBE:
+        return (u32) F(F_MPROBE, one)(p);
+    case CHECK_ALL:
+        F(F_CHECK_ALL, void (*)(void))();
+        return 0;
     case STOP:
         stop();
         return 0;
@@ -395,7 +409,7 @@ __attribute__((used)) static void begin(void)
 static void note(u32 op, word size, word argument, word pointer, word result)
 {
     u64 at = board->hidden;
-    if (operations[board->position].op <= MALLOPT)      /* reallocarray calls realloc */
+    if (operations[board->position].op <= MALLOPT && op != MCHECK)      /* reallocarray calls realloc */
         return;
     if (at >= board->hidden_room)
         die("no room for hidden calls");
@@ -416,19 +430,30 @@ static void must_have_begun(void)
         die("the C library allocates before the program starts");
 }
 
+/* Up to 2.33 mcheck's hooks call malloc and free again, for the allocator's own block: `inside` counts that. */
+static u32 inside;
+
+static void note_outermost(u32 op, word size, word argument, word pointer, word result)
+{
+    if (--inside == 0)
+        note(op, size, argument, pointer, result);
+}
+
 EXPORTED word malloc(word size)
 {
     must_have_begun();
+    inside++;
     word result = F(MALLOC, one)(size);
-    note(MALLOC, size, 0, 0, result);
+    note_outermost(MALLOC, size, 0, 0, result);
     return result;
 }
 
 EXPORTED word calloc(word count, word size)
 {
     must_have_begun();
+    inside++;
     word result = F(CALLOC, two)(count, size);
-    note(CALLOC, count, size, 0, result);
+    note_outermost(CALLOC, count, size, 0, result);
     own_block = result;
     own_size = result ? count * size : 0;
     return result;
@@ -437,8 +462,9 @@ EXPORTED word calloc(word count, word size)
 EXPORTED word realloc(word pointer, word size)
 {
     must_have_begun();
+    inside++;
     word result = F(REALLOC, two)(pointer, size);
-    note(REALLOC, size, 0, pointer, result);
+    note_outermost(REALLOC, size, 0, pointer, result);
     return result;
 }
 
@@ -447,6 +473,7 @@ EXPORTED void free(word pointer)
     if (!pointer)
         return;
     must_have_begun();
+    inside++;
     F(FREE, one)(pointer);
-    note(FREE, 0, 0, pointer, 0);
+    note_outermost(FREE, 0, 0, pointer, 0);
 }

@@ -76,6 +76,9 @@ class Play(IntEnum):
     SET = 74
     LIMIT = 75
     STOP = 76
+    MCHECK = 77
+    MPROBE = 78
+    CHECK_ALL = 79
 
 
 # Functions of the library beyond malloc's, in the order of player.c's F_ places.
@@ -99,11 +102,16 @@ FURTHER = (
     "pthread_attr_setstack",
     "pthread_create",
     "pthread_join",
+    "mcheck",
+    "mcheck_pedantic",
+    "mprobe",
+    "mcheck_check_all",
 )
 # Place in header.function -> the library's symbol.
 ENTRY_POINTS: dict[int, str] = {op: op.name.lower() for op in Op if op <= Op.MALLOPT}
 ENTRY_POINTS.update((32 + i, name) for i, name in enumerate(FURTHER))
-OPTIONAL = {"mallinfo2"}  # since 2.33
+# mallinfo2 since 2.33; since 2.34 mcheck is in the debug library
+OPTIONAL = {"mallinfo2", "mcheck", "mcheck_pedantic", "mprobe", "mcheck_check_all"}
 
 
 @dataclass(frozen=True)

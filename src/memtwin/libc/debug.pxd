@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
+cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 from memtwin.libc.bins cimport *
-from memtwin.libc.give cimport int_free, munmap_chunk
+from memtwin.libc.arena cimport arenas_after_fork
+from memtwin.libc.give cimport free_rest, munmap_chunk
 from memtwin.libc.malloc cimport Malloc
 from memtwin.libc.more cimport mremap_chunk
 from memtwin.libc.state cimport *
@@ -10,10 +12,12 @@ from memtwin.libc.take cimport int_malloc, int_realloc
 from memtwin.memory cimport load_u8, store_u8
 
 cdef class CheckedMalloc(Malloc):
-    cdef readonly bint checking, preloaded, classic, untried
+    cdef readonly bint checking, preloaded, classic, initialized
     cdef public int action
-    cdef readonly list messages
+    cdef public list messages
 
+    @cython.locals(was=CheckedMalloc)
+    cdef void adopt(self, Malloc other)
     cdef void first_call(self) noexcept
     cdef bint complain(self, object message, uint64_t mem) noexcept
     cdef bint goes_on(self, uint64_t mem) noexcept
@@ -37,4 +41,5 @@ cdef class CheckedMalloc(Malloc):
     cpdef uint64_t valloc(self, uint64_t request) noexcept
     cpdef uint64_t pvalloc(self, uint64_t request) noexcept
     cpdef uint64_t malloc_usable_size(self, uint64_t mem) noexcept
+    cpdef int mallopt(self, int64_t parameter, int64_t value) noexcept
     cpdef int set_parameter(self, int64_t parameter, int64_t value) noexcept

@@ -16,8 +16,10 @@ chunk is corrupt". All threads use the main arena, and nothing is cached.
                  neither, the call is ignored and the program goes on; M_CHECK_ACTION sets the same bits
     2.26 … 2.33  every value but 0 prints and aborts ("malloc: Remove check_action variable", ac3ed168d0)
     from 2.34    the same, but only in a process that preloads libc_malloc_debug.so ("Move malloc hooks into a compat
-                 DSO", 2d2d9f2b48). That library has an allocator of its own. Preloaded without MALLOC_CHECK_ it passes
-                 calls on, and makes one malloc and free of its own before the first.
+                 DSO", 2d2d9f2b48). That library has an allocator of its own, compiled from the same source without
+                 thread caches (USE_TCACHE is 0). Preloaded without MALLOC_CHECK_ it passes calls on, and makes one
+                 malloc and free of its own before the first. Its aligned_alloc fails without an errno for what is no
+                 power of two, since 2.38 (strict_aligned_alloc of release.py), and its pvalloc has never been mended.
 
 Source: malloc/malloc-check.c, malloc/malloc-debug.c; malloc/hooks.c before 2.34.
 """
@@ -36,8 +38,9 @@ from memtwin.libc.tunables import minor_of
 
 if not cython.compiled:
     from memtwin.libc.aligned import int_memalign
+    from memtwin.libc.arena import arenas_after_fork
     from memtwin.libc.bins import bin_at, chunk_size, contiguous, request_size
-    from memtwin.libc.give import int_free, munmap_chunk
+    from memtwin.libc.give import free_rest, munmap_chunk
     from memtwin.libc.more import mremap_chunk
     from memtwin.libc.state import (
         ALIGN_MASK,
@@ -79,25 +82,48 @@ class CheckedMalloc(Malloc):
         mp: int = 0,
         preloaded: bool = False,
         classic: bool = False,
+        inherited: bool = False,
     ) -> None:
-        Malloc.__init__(self, space, release, tunables, data_model, cpus, main_arena, mp)
+        Malloc.__init__(self, space, release, tunables, data_model, cpus, main_arena, mp, inherited)
         check = (tunables or {}).get("check", 0)
         if check and minor_of(release) >= 34 and not preloaded and not classic:
             raise UserError(f"check={check}: glibc {release} checks only with libc_malloc_debug.so preloaded")
         self.checking = check != 0 or classic
         self.preloaded = preloaded
-        self.untried = preloaded and not self.checking
+        self.initialized = False
         self.classic = classic
         self.action = check if classic else PRINT | ABORT
         self.messages: list[str] = []
+        if preloaded and self.checking:
+            self.tcache_count = 0
+            self.names_mappings = self.debug_names_mappings
 
     def first_call(self) -> None:
-        """Before the process's first call: the allocator is ready; the debug library tries it."""
+        """Before the first call of any but free: the allocator is ready; the debug library tries it."""
         if not self.started:
             self.start()
-        if self.untried:
-            self.untried = False
-            Malloc.free(self, Malloc.malloc(self, 0))
+        if not self.initialized:
+            self.initialized = True
+            if self.preloaded and not self.checking:
+                Malloc.free(self, Malloc.malloc(self, 0))
+
+    def fork(self, space: AddressSpace) -> Malloc:
+        """See Malloc."""
+        tunables = {"check": self.action} if self.checking else {}
+        newborn = type(self)(space, self.release, tunables, self.data_model, self.cpus, self.main_arena, self.mp,
+                             self.preloaded, self.classic, inherited=True)  # fmt: skip
+        child: CheckedMalloc = cython.cast(CheckedMalloc, newborn)
+        child.adopt(self)
+        if child.started:
+            arenas_after_fork(child)
+        return child
+
+    def adopt(self, other: Malloc) -> None:
+        """See Malloc."""
+        Malloc.adopt(self, other)
+        was = other
+        assert isinstance(was, CheckedMalloc)
+        self.initialized, self.action, self.messages = was.initialized, was.action, list(was.messages)
 
     # complaints
 
@@ -127,7 +153,8 @@ class CheckedMalloc(Malloc):
 
     def usable(self, p: int) -> int:
         """Bytes of a chunk that a program may use."""
-        less = self.header if get(self, p + self.word) & IS_MMAPPED else self.word
+        mapped = get(self, p + self.word) & IS_MMAPPED and not self.mapped_like_heap
+        less = self.header if mapped else self.word
         return chunk_size(self, p) - less
 
     def mark(self, mem: int, request: int) -> int:
@@ -192,11 +219,13 @@ class CheckedMalloc(Malloc):
         """A chunk at a place where mapped ones are, whose mapping is whole pages."""
         mask = self.page_size - 1
         offset = (p + self.header) & mask
-        word = get(self, p + self.word)
         before = get(self, p)
+        if self.marks_huge_mappings:
+            before &= self.word_mask - 1
+        length = before + chunk_size(self, p) + (self.header if self.mapped_like_heap else 0)
         if offset < 0x2000 and offset & (offset - 1):
             return False
-        return not word & PREV_INUSE and not (p - before) & mask and not (before + chunk_size(self, p)) & mask
+        return not get(self, p + self.word) & PREV_INUSE and not (p - before) & mask and not length & mask
 
     # the top
 
@@ -275,7 +304,7 @@ class CheckedMalloc(Malloc):
         elif get(self, p + self.word) & IS_MMAPPED:
             munmap_chunk(self, p)
         else:
-            int_free(self, self.main_arena, p)
+            free_rest(self, self.main_arena, p)
         self.goes_on(mem)
         self.errno = error
 
@@ -304,7 +333,7 @@ class CheckedMalloc(Malloc):
         p = mem - self.header
         nb = request_size(self, request + 1)
         if nb == 0:
-            return self.fail()
+            return 0 if self.realloc_check_silent and not self.classic else self.fail()
         if get(self, p + self.word) & IS_MMAPPED:
             return self.resized_mapping(p, request, nb)
         if not self.check_top():
@@ -317,13 +346,13 @@ class CheckedMalloc(Malloc):
         moved = mremap_chunk(self, p, nb)
         if moved:
             return moved + self.header
-        if size - self.word >= nb:
+        if self.usable(p) > request if self.mapped_like_heap else size - self.word >= nb:
             return p + self.header
         if self.dead or not self.check_top():
             return 0
         new = int_malloc(self, self.main_arena, request + 1)
         if new:
-            self.space.move(new, p + self.header, size - self.header)
+            self.space.move(new, p + self.header, self.usable(p))
             munmap_chunk(self, p)
         return new
 
@@ -348,7 +377,9 @@ class CheckedMalloc(Malloc):
         return self.mark(mem, request) if self.goes_on(0) else 0
 
     def aligned_alloc(self, alignment: int, request: int) -> int:
-        """aligned_alloc(3); the debug library's is memalign."""
+        """aligned_alloc(3); the debug library's is memalign, and sets no errno for an alignment that it refuses."""
+        if self.preloaded and self.strict_aligned_alloc and (alignment == 0 or alignment & (alignment - 1)):
+            return 0
         if self.checking or self.preloaded:
             return self.memalign(alignment, request)
         return Malloc.aligned_alloc(self, alignment, request)
@@ -358,9 +389,10 @@ class CheckedMalloc(Malloc):
         return self.memalign(self.page_size, request)
 
     def pvalloc(self, request: int) -> int:
-        """pvalloc(3). Up to 2.41 rounds with a wrong mask: to pages, and up by one more byte for even sizes.
+        """pvalloc(3). Rounds with a wrong mask: to pages, and up by one more byte for even sizes.
 
-        Only checking shows it: the chunk is as large. 2.42 mended it (ba32fd7d04, "malloc: Cleanup _mid_memalign").
+        Only checking shows it: the chunk is as large. 2.42 mended it in the C library (ba32fd7d04, "malloc: Cleanup
+        _mid_memalign"), whose pvalloc a checked process does not reach; the debug library has its own, as it was.
         """
         mask = self.page_size - 1
         if request > self.word_mask - mask:
@@ -372,13 +404,22 @@ class CheckedMalloc(Malloc):
 
     def malloc_usable_size(self, mem: int) -> int:
         """malloc_usable_size(3): under checking exactly what was asked for."""
-        if not self.checking or mem == 0:
+        if not self.checking or (mem == 0 and not (self.preloaded and self.debug_size_of_none)):
             return Malloc.malloc_usable_size(self, mem)
         at = self.mark_of(mem)
         if at == 0:
             self.complain("malloc_check_get_size: memory corruption", mem)
             return 0
         return at - mem
+
+    def mallopt(self, parameter: int, value: int) -> int:
+        """mallopt(3). Before the first call of another kind the debug library asks the C library's own allocator,
+        which then serves no call: nothing changes."""
+        if self.preloaded and self.checking and not self.initialized:
+            too_large = not self.any_mmap_threshold and value & self.word_mask > self.heap_max // 2
+            refused = not self.no_fastbins and not 0 <= value <= self.largest_max_fast
+            return 0 if (parameter == -3 and too_large) or (parameter == 1 and refused) else 1
+        return Malloc.mallopt(self, parameter, value)
 
     def set_parameter(self, parameter: int, value: int) -> int:
         """mallopt's; M_CHECK_ACTION (-5) has a meaning up to 2.25 alone."""
@@ -389,13 +430,18 @@ class CheckedMalloc(Malloc):
 
 def new_malloc(
     space: AddressSpace, release: str = "2.36", tunables: Mapping[str, int] | None = None, preloaded: bool = False,
-    classic: bool = False, **more: Any,
+    classic: bool = False, mcheck: bool = False, **more: Any,
 ) -> Malloc:  # fmt: skip
     """The allocator that a process has: Malloc, or CheckedMalloc where it checks or the debug library is preloaded.
 
-    more: Malloc's further arguments. From 2.34 on the tunable "check" means nothing without the library.
+    mcheck: it can be asked for mcheck (mcheck.py). more: Malloc's further arguments. From 2.34 on the tunable "check"
+    means nothing without the library.
     """
     check = (tunables or {}).get("check", 0)
+    if mcheck:
+        from memtwin.libc.mcheck import McheckMalloc
+
+        return McheckMalloc(space, release, tunables, preloaded=preloaded, classic=classic, **more)
     if classic or preloaded or (check and minor_of(release) < 34):
         return CheckedMalloc(space, release, tunables, preloaded=preloaded, classic=classic, **more)
     return Malloc(space, release, tunables, **more)

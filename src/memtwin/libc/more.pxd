@@ -8,6 +8,7 @@ from memtwin.libc.state cimport *
 cdef uint64_t sysmalloc(State s, uint64_t nb, uint64_t av) noexcept
 cdef bint top_is_whole(State s, uint64_t av) noexcept
 cdef uint64_t mmap_chunk(State s, uint64_t nb, uint64_t unit, int64_t flags) noexcept
+cdef void name_mapping(State s, uint64_t start, uint64_t size) noexcept
 cdef uint64_t mremap_chunk(State s, uint64_t p, uint64_t nb) noexcept
 cdef bint grow_thread_arena(State s, uint64_t av, uint64_t nb) noexcept
 cdef void grow_main_arena(State s, uint64_t av, uint64_t nb) noexcept

@@ -99,11 +99,18 @@ def mmap_chunk(s: State, nb: int, unit: int, flags: int) -> int:
         return 0
     if flags == 0:
         advise_huge(s, p, size)
+    if s.names_mappings:
+        name_mapping(s, p, size)
     lead = -(p + s.header) & ALIGN_MASK
     put(s, p + lead, lead | (1 if flags and s.marks_huge_mappings else 0))
     put(s, p + lead + s.word, (size - lead - (s.header if s.mapped_like_heap else 0)) | IS_MMAPPED)
     s.count_mmap(1, size)
     return p + lead + s.header
+
+
+def name_mapping(s: State, start: int, size: int) -> None:
+    """The debug library's prctl: the kernel's refusal stays in errno (sysdeps/unix/sysv/linux/setvmaname.h)."""
+    s.told(s.space.sys_set_vma_name(start, size, " glibc: malloc"))
 
 
 def mremap_chunk(s: State, p: int, nb: int) -> int:
@@ -226,6 +233,8 @@ def map_instead(s: State, av: int, nb: int, size: int, old_size: int) -> int:
         if found < 0:
             return 0
         advise_huge(s, found, mapped)
+    if s.names_mappings:
+        name_mapping(s, found, nb + s.top_pad + s.minsize if s.plain_fallback else mapped)
     put32(s, av + AV_FLAGS, get32(s, av + AV_FLAGS) | NONCONTIGUOUS)
     s.mapped_instead = found
     return mapped

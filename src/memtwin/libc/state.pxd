@@ -95,7 +95,9 @@ cdef class State:
     cdef readonly bint memalign_in_mapping, plain_fallback, brk_asked, thp_heaps, shutdown_to_arena, thp_always
     cdef readonly bint hugetlb, late_size_check, checks_nextsize, checks_fastbin_size
     cdef readonly bint mmap_threshold_of_huge, advises_once, advises_upwards, marks_huge_mappings
-    cdef readonly bint checks_alignment
+    cdef readonly bint checks_alignment, debug_names_mappings, realloc_check_silent, mcheck_by_hooks
+    cdef readonly bint mcheck_size_unknown, debug_size_of_none
+    cdef readonly bint names_mappings
 
     cdef void die(self, object message) noexcept
     cdef uint64_t fail(self) noexcept

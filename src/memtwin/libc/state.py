@@ -164,6 +164,7 @@ class State:
         self.pieces: list[int] = []
         self.top_assertion = top_assertion(release.name)
         self.holds_lock = False
+        self.names_mappings = False  # the debug library has the kernel name what it maps
 
     def _set_width(self, release: Release) -> None:
         """What follows from the bytes of a word (INTERNAL_SIZE_T): a chunk's fields, the limits, the bins' numbers."""
@@ -222,6 +223,9 @@ class State:
         self.double_free_retries, self.fixed_heap_max = has("double_free_retries"), has("fixed_heap_max")
         self.checks_nextsize, self.checks_fastbin_size = has("checks_nextsize"), has("checks_fastbin_size")
         self.checks_alignment = has("checks_alignment")
+        self.debug_names_mappings, self.realloc_check_silent = has("debug_names_mappings"), has("realloc_check_silent")
+        self.debug_size_of_none = has("debug_size_of_none")
+        self.mcheck_by_hooks, self.mcheck_size_unknown = has("mcheck_by_hooks"), has("mcheck_size_unknown")
         self.no_fastbins, self.tcache_small_size_fixed = has("no_fastbins"), has("tcache_small_size_fixed")
         self.mapped_like_heap, self.tcache_dummy = has("mapped_like_heap"), has("tcache_dummy")
         self.exact_large_tcache, self.memalign_in_mapping = has("exact_large_tcache"), has("memalign_in_mapping")

@@ -11,6 +11,7 @@ from memtwin.calls import Calls
 from memtwin.errors import UserError
 from memtwin.libc import stats
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.mcheck import MCHECK_DISABLED, McheckMalloc
 
 WORD = 2**64 - 1
 _ENOMEM = 12
@@ -79,6 +80,18 @@ class HeapCalls(Calls):
     def malloc_usable_size(self, pointer: int) -> int:
         """malloc_usable_size(3): bytes that may be used, at least those asked for; 0 for 0."""
         return self._libc(self.libc.malloc_usable_size, pointer)
+
+    def mprobe(self, pointer: int) -> int:
+        """mprobe(3): MCHECK_OK, or MCHECK_DISABLED in a process without mcheck. Aborted: the block is damaged."""
+        libc = self.libc
+        if not isinstance(libc, McheckMalloc):
+            return MCHECK_DISABLED
+        return int(self._do(libc.mprobe, integer(pointer) & libc.word_mask))
+
+    def mcheck_check_all(self) -> None:
+        """mcheck_check_all(3): looks at all blocks where mcheck is on. Aborted: one is damaged."""
+        if isinstance(self.libc, McheckMalloc):
+            self._do(self.libc.mcheck_check_all)
 
     def malloc_trim(self, pad: int = 0) -> int:
         """malloc_trim(3): give back what can be given, all but `pad` bytes at the top; 1 when anything was, else 0."""

@@ -74,6 +74,7 @@ class Machine:
         cpus: int = 1,
         malloc_check: int | None = None,
         classic_check: bool = False,
+        mcheck: str = "",
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         image: Image | None = None,
@@ -87,6 +88,8 @@ class Machine:
         GLIBC_TUNABLES, without "glibc.malloc.". malloc_check: MALLOC_CHECK_ in the program's environment, 0 to 3; from
         glibc 2.34 on with libc_malloc_debug.so preloaded, without which it would do nothing. classic_check: the value
         means what it did up to glibc 2.25: 0 ignores misuse, 1 prints a message (`Process.messages`), 2 ends, 3 both.
+        mcheck: "mcheck" or "mcheck_pedantic", the function of mcheck(3) that the program calls first; with the debug
+        library, too.
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
@@ -98,7 +101,7 @@ class Machine:
         start: Image | Command = image or self._small_program(glibc, data_model)
         if program is not None:
             start = Command(program, tuple(arguments), tuple((environment or {}).items()))
-        library = Library(glibc, dict(tunables or {}), cpus, malloc_check, data_model, classic_check)
+        library = Library(glibc, dict(tunables or {}), cpus, malloc_check, data_model, classic_check, mcheck)
         return self.adopt(Process.start(self, self._pid(), start, library))
 
     def _small_program(self, glibc: str, data_model: str) -> Image:

@@ -27,6 +27,7 @@ from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import status
 from memtwin.libc.debug import CheckedMalloc
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.mcheck import McheckMalloc
 from memtwin.libc.release import DEFAULT
 from memtwin.libc.tunables import minor_of
 from memtwin.twin import explain, heapview, observe
@@ -45,13 +46,15 @@ if TYPE_CHECKING:
 _WRITE = 2  # memory.WRITE
 _SIGKILL = 9
 _STACK_IN_USE = 4  # pages of the stack that a program has touched when main() begins, and keeps touching
+MCHECK = ("mcheck", "mcheck_pedantic")
 _WINDOW_BITS = 36  # of a process's window: 64 GiB, so that thousands of processes fit
 
 
 @dataclass(frozen=True)
 class Library:
     """The C library of a process: tunables, processors it may use, MALLOC_CHECK_ or None, data model, whether
-    MALLOC_CHECK_ means what it did up to 2.25; its release, "" for the one that the program brings."""
+    MALLOC_CHECK_ means what it did up to 2.25, which function of mcheck(3) the program calls first ("": none); its
+    release, "" for the one that the program brings."""
 
     release: str
     tunables: dict[str, int]
@@ -59,18 +62,25 @@ class Library:
     malloc_check: int | None = None
     data_model: str = "LP64"
     classic_check: bool = False
+    mcheck: str = ""
 
     def start(self, space: AddressSpace, begun: Begun) -> Malloc:
         """The allocator in an address space. UserError: an unknown release or tunable, or a value that is none."""
         release = self.release or begun.release or DEFAULT
         arena, mp = begun.main_arena, begun.mp
-        if self.malloc_check is None:
+        if self.malloc_check is None and not self.mcheck:
             return Malloc(space, release, self.tunables, self.data_model, self.cpus, arena, mp)
-        if not 0 <= self.malloc_check <= 3:
-            raise UserError(f"MALLOC_CHECK_={self.malloc_check}: it is 0, 1, 2 or 3")
-        tunables = {**self.tunables, "check": self.malloc_check}
-        return CheckedMalloc(space, release, tunables, self.data_model, self.cpus, arena, mp,
-                             preloaded=minor_of(release) >= 34, classic=self.classic_check)  # fmt: skip
+        check = self.malloc_check or 0
+        if not 0 <= check <= 3:
+            raise UserError(f"MALLOC_CHECK_={check}: it is 0, 1, 2 or 3")
+        if self.mcheck not in ("", *MCHECK):
+            raise UserError(f"mcheck={self.mcheck!r}: the program calls {' or '.join(MCHECK)}")
+        debug = McheckMalloc if self.mcheck else CheckedMalloc
+        malloc = debug(space, release, {**self.tunables, "check": check}, self.data_model, self.cpus, arena, mp,
+                       preloaded=minor_of(release) >= 34, classic=self.classic_check)  # fmt: skip
+        if isinstance(malloc, McheckMalloc):
+            malloc.mcheck(pedantic=self.mcheck == MCHECK[1])
+        return malloc
 
 
 class Process(ThreadCalls):

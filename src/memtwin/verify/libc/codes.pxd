@@ -34,6 +34,9 @@ cdef enum:
     SET = 74
     LIMIT = 75
     STOP = 76
+    MCHECK = 77
+    MPROBE = 78
+    CHECK_ALL = 79
     RARE_TRIM = 0
     RARE_MALLOPT = 1
     RARE_MALLINFO = 2

@@ -65,6 +65,12 @@ FORMS: dict[tuple[int, int], str] = {
     (Play.SET, 0): "{slot} := {other} + {low}",
     (Play.LIMIT, 0): "limit {size} to {argument} more",
     (Play.STOP, 0): "stop",
+    (Play.MCHECK, 0): "mcheck()",
+    (Play.MCHECK, 1): "mcheck_pedantic()",
+    (Play.MCHECK, 2): "mcheck() and go on",
+    (Play.MCHECK, 3): "mcheck_pedantic() and go on",
+    (Play.MPROBE, 0): "mprobe({slot})",
+    (Play.CHECK_ALL, 0): "mcheck_check_all()",
 }
 _SIGNED = {Op.SBRK, Op.BRK, Play.POKE, Play.POKE_POINTER, Play.POKE_LINK, Play.PEEK}  # their `size` is signed
 

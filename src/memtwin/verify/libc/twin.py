@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from memtwin.host.player import ENTRY, HIDDEN, MapsLine, Play, Player
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.hostprofile import names_mappings
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.profile import KernelProfile
 from memtwin.libc.malloc import Malloc
@@ -315,8 +316,8 @@ def space_like(player: Player) -> AddressSpace:
 
 
 def _kernel() -> KernelProfile:
-    """The kernel that the twin's process runs on: where huge pages are given as they are here."""
-    return replace(KernelProfile(), thp=profile()["thp"])
+    """The kernel that the twin's process runs on: huge pages and names are given, or not, as they are here."""
+    return replace(KernelProfile(), thp=profile()["thp"], names_mappings=names_mappings())
 
 
 def _restore(space: AddressSpace, line: MapsLine) -> None:
