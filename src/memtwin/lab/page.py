@@ -132,7 +132,7 @@ class Page:
             libraries = {name: self.library_name(name) for name in LIBRARIES}
             chosen = self.lesson.machine.get("glibc", DEFAULT)
             self.library = ui.select(libraries, value=chosen, label=self.word("library"), on_change=self.play)
-            self.library.props("data-test=library")
+            self.library.classes("min-w-36").props("data-test=library")
         self.problem = ui.label().classes("text-red-700 dark:text-red-300 font-semibold").props("role=alert")
         with ui.expansion(self.word("quiz")).classes("w-full").props("data-test=quiz"):
             self.quiz_box = ui.column().classes("w-full")

@@ -138,7 +138,8 @@ def bins(view: HeapView, before: HeapView | None = None, language: str = "en") -
         sheet.say(20, 50, tell("All free lists are empty."), faint=True)
     for place, row in enumerate(rows):
         y = 32 + 28 * place
-        old = None if known is None else set(known.get(row.name, ()))
+        same = known is None or known.get(row.name) == row.chunks
+        old = None if known is None or same else set(known.get(row.name, ()))
         sheet.say(124, y + 15, list_name(row.name, tell), size=11, anchor="end", mono=True)
         for column, address in enumerate(row.chunks[:_MOST_IN_ROW]):
             changed = old is not None and address not in old
