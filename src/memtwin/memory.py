@@ -249,8 +249,13 @@ class Memory:
         if signal == SIGKILL:  # no frame was free, and nothing could be reclaimed: there was no access to blame
             raise OutOfMemoryKilled("killed: the machine had no frame left for it")
         kind: type[MemoryFault] = SegmentationFault if signal == 11 else BusError
-        raise kind(address, _ACCESS_NAMES[access], code, self.why(address, code))
+        reason = self.why(address, code) if signal == 11 else self.why_no_page(address)
+        raise kind(address, _ACCESS_NAMES[access], code, reason)
 
     def why(self, address: int, code: int) -> str:
         """The reason of a stop in words, for a person; subclasses know more."""
         return "no mapping there" if code == 1 else "the mapping does not allow it"
+
+    def why_no_page(self, address: int) -> str:
+        """The reason of SIGBUS in words."""
+        return "the file ends before that page"

@@ -5,6 +5,8 @@ from memtwin.kernel.flags cimport *
 from memtwin.kernel.advise cimport do_madvise
 from memtwin.kernel.fault cimport handle_fault, host_for
 from memtwin.kernel.fork cimport copy_space, may_fork
+from memtwin.kernel.hugemap cimport map_reserved
+from memtwin.kernel.hugetlb cimport unmap_at
 from memtwin.kernel.locks cimport do_mlock, do_mlockall, do_munlock, lock_all
 from memtwin.kernel.mapping cimport do_munmap
 from memtwin.kernel.mm cimport Mm
@@ -25,6 +27,7 @@ cdef class AddressSpace(Mm):
     cdef int64_t counts[16]
 
     cdef uint64_t fault(self, uint64_t address, int access) noexcept
+    cdef void zap_reserved(self, uint64_t address) noexcept
     cpdef int64_t sys_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
                            uint64_t offset) noexcept
     cpdef int64_t vm_mmap(self, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,

@@ -27,6 +27,7 @@ if not cython.compiled:
         EVENT_BRK,
         EVENT_FORK,
         EVENT_SIGNAL,
+        MAP_HUGETLB,
         MLOCK_ONFAULT,
         PTE_MAPPED,
         PTE_ZERO,
@@ -49,6 +50,8 @@ if not cython.compiled:
         VM_WRITE,
     )
     from memtwin.kernel.fork import copy_space, may_fork
+    from memtwin.kernel.hugemap import map_reserved
+    from memtwin.kernel.hugetlb import unmap_at
     from memtwin.kernel.locks import do_mlock, do_mlockall, do_munlock, lock_all
     from memtwin.kernel.mapping import do_munmap
     from memtwin.kernel.naming import set_anon_name
@@ -180,6 +183,10 @@ class AddressSpace(Mm):
                 return 0
         return host_for(self, address, access)
 
+    def zap_reserved(self, address: int) -> None:
+        """Unmap the reserved huge page that may be mapped at `address`."""
+        unmap_at(self, address)
+
     def touch(self, address: int, length: int, access: int) -> int:
         """Access every page of [address, address + length) as the program would, without storing bytes.
 
@@ -200,7 +207,7 @@ class AddressSpace(Mm):
     def sys_mmap(self, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
         """mmap(2)."""
         self.count_call(CALL_MMAP)
-        return do_mmap(self, address, length, prot, flags, file, offset)
+        return self.vm_mmap(address, length, prot, flags, file, offset)
 
     def sys_munmap(self, address: int, length: int) -> int:
         """munmap(2)."""
@@ -240,6 +247,8 @@ class AddressSpace(Mm):
 
     def vm_mmap(self, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
         """mmap as execve and the like use it."""
+        if flags & MAP_HUGETLB:
+            return map_reserved(self, address, length, prot, flags, file, offset)
         return do_mmap(self, address, length, prot, flags, file, offset)
 
     def vm_brk(self, start: int, length: int, execute: int) -> int:

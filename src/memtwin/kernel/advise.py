@@ -46,6 +46,7 @@ if not cython.compiled:
         VM_DONTDUMP,
         VM_DONTEXPAND,
         VM_HUGEPAGE,
+        VM_HUGETLB,
         VM_IO,
         VM_LOCKED,
         VM_MAYWRITE,
@@ -57,8 +58,9 @@ if not cython.compiled:
         VM_WIPEONFORK,
     )
     from memtwin.kernel.guard import install_guards, remove_guards
+    from memtwin.kernel.hugetlb import cuts, pool_of
     from memtwin.kernel.lazyfree import free_lazily
-    from memtwin.kernel.mapping import modify
+    from memtwin.kernel.mapping import modify, split_reserved
     from memtwin.kernel.populate import advise_populate
     from memtwin.kernel.window import ALL_ONES
     from memtwin.memory import READ, WRITE
@@ -100,6 +102,8 @@ def known(advice: int) -> bool:
 
 def advise_vma(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
     """The advice for a part of one VMA."""
+    if vma.flags & VM_HUGETLB:
+        return advise_reserved(mm, vma, start, end, advice)
     if advice in (MADV_WILLNEED, MADV_MERGEABLE, MADV_UNMERGEABLE):
         return 0
     if advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED, MADV_FREE, MADV_REMOVE, MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE):
@@ -111,6 +115,33 @@ def advise_vma(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
     flags = advised_flags(vma, advice)
     if flags < 0:
         return flags
+    return -EAGAIN if modify(mm, vma, start, end, flags) is None else 0
+
+
+def advise_reserved(mm: Mm, vma: Vma, start: int, end: int, advice: int) -> int:
+    """The advice for reserved huge pages: pages go only by REMOVE and, whole ones, by DONTNEED (Linux 90e7e7f5ef3f,
+    "mm: enable MADV_DONTNEED for hugetlb mappings", 5.18); a rest at the end stays."""
+    if advice in (MADV_WILLNEED, MADV_MERGEABLE, MADV_UNMERGEABLE):
+        return 0
+    if advice in (MADV_DONTNEED, MADV_DONTNEED_LOCKED):
+        if cuts(vma, start):
+            return -EINVAL
+        end &= ~(pool_of(vma).size - 1)
+        if start < end:
+            if mm.frames.observed:
+                mm.tell(EVENT_DISCARD, start, end, 0, 0)
+            mm.zap_pages(start, end)
+        return 0
+    if advice == MADV_REMOVE:
+        if vma.flags & (VM_SHARED | VM_MAYWRITE) != VM_SHARED | VM_MAYWRITE:
+            return -EACCES
+        vma.inode.punch(vma.page_offset(start, mm.page_shift), vma.page_offset(end, mm.page_shift))
+        return 0
+    flags = vma.flags & ~VM_DONTDUMP if advice == MADV_DODUMP else advised_flags(vma, advice)
+    if flags < 0 or flags == vma.flags:
+        return flags if flags < 0 else 0
+    if split_reserved(mm, vma, start, end):
+        return -EINVAL
     return -EAGAIN if modify(mm, vma, start, end, flags) is None else 0
 
 

@@ -40,7 +40,7 @@ class Census:
         self.resident = self.anonymous = self.huge = self.huge_file = self.lazyfree = self.referenced = 0
         self.pss = self.pss_dirty = self.pss_anon = self.pss_file = self.pss_shmem = self.pss_locked = 0
         self.shared_clean = self.shared_dirty = self.private_clean = self.private_dirty = 0
-        self.swap = self.swap_pss = 0
+        self.swap = self.swap_pss = self.shared_reserved = self.private_reserved = 0
 
     def add(self, mm: Mm, start: int, end: int, kind: int, locked: bool) -> None:
         """Count the pages of [start, end), a range within one VMA. kind: of those that are not anonymous."""
@@ -97,6 +97,21 @@ class Census:
             self.pss_dirty += part
         self.add_shared(size, count > 1, bool(dirty))
 
+    def add_reserved(self, mm: Mm, start: int, end: int) -> None:
+        """Count the reserved huge pages of [start, end), a VMA of them (smaps_hugetlb_range)."""
+        at = start
+        while at < end:
+            entry_at = mm.pages.reserved_at(at)
+            size = mm.pages.reach - at if mm.pages.reach < end else end - at
+            if entry_at:
+                pte = load64(entry_at)
+                mapped = load32(mm.frames.mapped_at + 4 * (pte >> mm.page_shift))
+                if mapped > 1:
+                    self.shared_reserved += size
+                else:
+                    self.private_reserved += size
+            at += size
+
     def add_shared(self, size: int, shared: bool, dirty: bool) -> None:
         """Count a page in one of the four kinds."""
         if shared:
@@ -117,9 +132,10 @@ def pagemap_entries(mm: Mm, start: int, pages: int, room: int) -> None:
     while at < end:
         table = mm.pages.find(at)
         stop = mm.pages.reach if mm.pages.reach < end else end
+        reserved = table == 0 and mm.pages.reserved != 0 and mm.pages.reserved_at(at) != 0
         huge = table and mm.pages.huge and mm.pages.is_huge(at)
         while at < stop:
-            pte = load64(mm.pages.entry(at)) if table else 0
+            pte = mm.pages.pte(at) if table or reserved else 0
             store64(room, pagemap_entry(mm, pte, huge))
             room += 8
             at += mm.page_size

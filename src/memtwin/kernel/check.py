@@ -21,6 +21,7 @@ from memtwin.kernel.flags import (
     FRAME_ANON,
     FRAME_EXCLUSIVE,
     FRAME_FILE,
+    FRAME_HUGETLB,
     FRAME_SWAPCACHE,
     FRAME_TABLE,
     PTE_DIRTY,
@@ -37,6 +38,7 @@ from memtwin.kernel.flags import (
     VM_WRITE,
 )
 from memtwin.kernel.frames import validate_buddy, validate_free_frames
+from memtwin.kernel.hugepool import HugeInode, validate_pool
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.reclaim import validate_reclaim
 from memtwin.kernel.swap import validate_swap
@@ -52,6 +54,8 @@ def validate_machine(machine: Machine, spaces: Iterable[AddressSpace]) -> None:
     validate_buddy(machine.frames)
     validate_swap(machine.swap_area)
     validate_reclaim(machine.reclaim)
+    for pool in machine.huge_pools.values():
+        validate_pool(pool)
     free = validate_free_frames(machine.frames)
     census = _Census(machine)
     for space in spaces:
@@ -71,6 +75,15 @@ def validate_space(space: AddressSpace, census: _Census | None = None) -> None:
     _check_pages(space, vmas, census or _Census(space.machine))
 
 
+def pooled_frames(machine: Machine) -> set[int]:
+    """The frames of reserved huge pages that nobody has, or that a shared mapping's file has."""
+    order = {size: pool.order for size, pool in machine.huge_pools.items()}
+    heads = [(pfn, pool.order) for pool in machine.huge_pools.values() for pfn in pool.free]
+    files = [owner for owner in machine.frames.owners.values() if isinstance(owner, HugeInode)]
+    heads += [(pfn, order[file.pool.size]) for file in files for pfn in file.pages.values()]
+    return {frame for pfn, size in heads for frame in range(pfn, pfn + (1 << size))}
+
+
 class _Census:
     """What the entries of all spaces say of the machine's frames."""
 
@@ -81,6 +94,7 @@ class _Census:
         self.mapped: Counter[int] = Counter()
         self.tables: set[int] = set()
         self.slots: Counter[int] = Counter()
+        self.pooled = pooled_frames(machine)
 
     def state(self, pfn: int) -> dict[str, int]:
         """What the machine knows of a frame, asked once."""
@@ -112,7 +126,7 @@ class _Census:
 
     def _is_cached(self, pfn: int, state: dict[str, int]) -> bool:
         """Whether a frame that nobody maps is in the page cache of its file, or in the swap cache, or a huge zero."""
-        if state["flags"] & FRAME_SWAPCACHE:
+        if state["flags"] & FRAME_SWAPCACHE or pfn in self.pooled:
             return True
         huge_zero = int(getattr(self.machine, "huge_zero_pfn", 0) or 0)
         if huge_zero and huge_zero <= pfn < huge_zero + (
@@ -192,7 +206,7 @@ def _check_pages(space: AddressSpace, vmas: list[Vma], census: _Census) -> None:
                     f"page {address + part:#x}: permission byte {space.permission_byte(address + part):#x}, "
                     f"its entry {entry:#x} grants {allowed[slot]:#x}"
                 )
-    for name in ("anon_pages", "file_pages", "shmem_pages", "swap_pages"):
+    for name in ("anon_pages", "file_pages", "shmem_pages", "swap_pages", "reserved_pages"):
         if getattr(space, name) != counts[name]:
             raise ValidationError(f"{name} is {getattr(space, name)}, counted {counts[name]}")
     if space.window_bits <= _SCANNED_BITS:
@@ -220,11 +234,16 @@ def _check_entry(
         raise ValidationError(f"{address:#x} maps frame {pfn}, which holds no page: {state}")
     if entry & PTE_WRITABLE and not vma.flags & VM_SHARED and not (flags & FRAME_ANON and flags & FRAME_EXCLUSIVE):
         raise ValidationError(f"{address:#x} may write frame {pfn}, which is not its alone: copy on write is missing")
-    if flags & FRAME_ANON:
+    if flags & FRAME_HUGETLB:
+        counts["reserved_pages"] += 1
+    elif flags & FRAME_ANON:
         counts["anon_pages"] += 1
+    if flags & FRAME_ANON:
         numbers = [anon.number for anon in vma.chain or ()]
         if state["owner"] not in numbers or state["index"] != vma.pgoff + ((address - vma.start) >> space.page_shift):
             raise ValidationError(f"frame {pfn} at {address:#x} is not where its AnonVma says: {state}, {vma!r}")
+        return
+    if flags & FRAME_HUGETLB:
         return
     owner: Any = census.frames.owners.get(state["owner"])
     counts["shmem_pages" if getattr(owner, "in_memory", False) else "file_pages"] += 1

@@ -7,6 +7,7 @@ from memtwin.kernel.filefault cimport file_fault, shared_write
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.growth cimport grown
+from memtwin.kernel.hugetlb cimport reserved_fault
 from memtwin.kernel.mm cimport Mm, is_short
 from memtwin.kernel.thp cimport huge_fault, huge_write, reusable_frame
 from memtwin.kernel.swapin cimport swap_in
@@ -23,4 +24,3 @@ cdef int fault_missing(Mm mm, Vma vma, uint64_t at, uint64_t address, int access
 cdef int fault_write_protected(Mm mm, Vma vma, uint64_t at, uint64_t address) noexcept
 cdef int copy_page(Mm mm, Vma vma, uint64_t at, uint64_t address) noexcept
 cdef void tell_copy(Mm mm, uint64_t pte, uint64_t pfn, uint64_t address) noexcept
-cdef void bring_bytes(Mm mm, uint64_t old, uint64_t new, uint64_t address) noexcept

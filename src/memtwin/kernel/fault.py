@@ -13,7 +13,7 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
-    from memtwin.hostmem import copy, load16, load64, store64
+    from memtwin.hostmem import load16, load64, store64
     from memtwin.kernel.anon import new_anon_page, prepare_anon
     from memtwin.kernel.filefault import file_fault, shared_write
     from memtwin.kernel.flags import (
@@ -41,10 +41,12 @@ if not cython.compiled:
         SIGKILL,
         SIGSEGV,
         VM_ACCESS,
+        VM_HUGETLB,
         VM_SHARED,
         VM_WRITE,
     )
     from memtwin.kernel.growth import grown
+    from memtwin.kernel.hugetlb import reserved_fault
     from memtwin.kernel.mm import is_short
     from memtwin.kernel.swapin import swap_in
     from memtwin.kernel.thp import huge_fault, huge_write, reusable_frame
@@ -70,6 +72,8 @@ def fault_page(mm: Mm, vma: Vma, address: int, access: int) -> int:
     """An access that the VMA allows, to the page at `address` (handle_mm_fault). Memory that is short is won first."""
     if is_short(mm) and not mm.relieve():
         return SIGKILL << 8
+    if vma.flags & VM_HUGETLB:
+        return reserved_fault(mm, vma, address, access)
     at = mm.pages.entry(address)
     if at == 0:
         code = huge_fault(mm, vma, address, access)
@@ -85,7 +89,7 @@ def fault_page(mm: Mm, vma: Vma, address: int, access: int) -> int:
 
 def host_for(mm: Mm, address: int, access: int) -> int:
     """Host address of the byte at `address`, whose page is mapped and allows the access."""
-    pte = load64(mm.pages.entry(address))
+    pte = mm.pages.pte(address)
     pfn = pte >> mm.page_shift
     home = mm.claim(address, pfn) if access == WRITE else mm.frames.home(pfn)
     if home == 0:
@@ -175,7 +179,7 @@ def copy_page(mm: Mm, vma: Vma, at: int, address: int) -> int:
         tell_copy(mm, pte, pfn, address)
     if not pte & PTE_ZERO:
         old = pte >> mm.page_shift
-        bring_bytes(mm, old, pfn, address)
+        mm.bring_bytes(old, pfn, address)
         if mm.unmap(pte, address):
             mm.frames.give(old, 0)
     new_anon_page(mm, vma, pfn, address)
@@ -193,14 +197,3 @@ def tell_copy(mm: Mm, pte: int, pfn: int, address: int) -> None:
     elif load16(mm.frames.flags_at + 2 * (pte >> mm.page_shift)) & FRAME_FILE:
         code = EVENT_FILE_COPY
     mm.tell(code, address, address + mm.page_size, pfn, pte >> mm.page_shift)
-
-
-def bring_bytes(mm: Mm, old: int, new: int, address: int) -> None:
-    """Copy on write: `new` gets the bytes of `old`, in the window of `mm`."""
-    home = mm.frames.home(old)
-    if home == 0:
-        return
-    mm.leave_window(old, address)
-    here = mm.claim(address, new)
-    if home != here:
-        copy(here, home, mm.page_size)

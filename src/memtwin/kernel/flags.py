@@ -15,6 +15,7 @@ MAP_FIXED, MAP_ANONYMOUS, MAP_GROWSDOWN = 0x10, 0x20, 0x100
 MAP_LOCKED, MAP_NORESERVE, MAP_POPULATE, MAP_NONBLOCK = 0x2000, 0x4000, 0x8000, 0x10000
 MAP_STACK, MAP_HUGETLB, MAP_SYNC, MAP_FIXED_NOREPLACE = 0x20000, 0x40000, 0x80000, 0x100000
 MAP_DROPPABLE = 8
+MAP_HUGE_SHIFT, MAP_HUGE_MASK = 26, 63  # beside MAP_HUGETLB: log2 of the size of pages, 0 for the usual one
 MAP_LEGACY = 0x7C07F9F3  # what MAP_SHARED_VALIDATE knows of (LEGACY_MAP_MASK)
 MREMAP_MAYMOVE, MREMAP_FIXED, MREMAP_DONTUNMAP = 1, 2, 4
 
@@ -40,7 +41,7 @@ VM_READ, VM_WRITE, VM_EXEC, VM_SHARED = 1, 2, 4, 8
 VM_MAYREAD, VM_MAYWRITE, VM_MAYEXEC, VM_MAYSHARE = 0x10, 0x20, 0x40, 0x80
 VM_GROWSDOWN, VM_PFNMAP, VM_LOCKED, VM_IO = 0x100, 0x400, 0x2000, 0x4000
 VM_SEQ_READ, VM_RAND_READ, VM_DONTCOPY, VM_DONTEXPAND = 0x8000, 0x10000, 0x20000, 0x40000
-VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE = 0x80000, 0x100000, 0x200000
+VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB = 0x80000, 0x100000, 0x200000, 0x400000
 VM_MAYBE_GUARD = 0x800  # has or had guard markers; keeps no two VMAs from merging, the merged one has it (VM_STICKY)
 VM_WIPEONFORK, VM_DONTDUMP, VM_HUGEPAGE, VM_NOHUGEPAGE = 0x02000000, 0x04000000, 0x20000000, 0x40000000
 VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC
@@ -71,7 +72,8 @@ PTE_SWAP_EXCLUSIVE = 8
 
 # An entry that leads to a lower table holds its PFN, P, W, U, A (TABLE_BITS) and, in the table above the last,
 # HUGE_TABLE if all pages of that lower table are mapped as one huge page: Linux keeps such a table aside for the day it
-# is split; here it is filled with the pages' own entries all along.
+# is split; here it is filled with the pages' own entries all along. A reserved huge page (hugetlb) has no such table:
+# an entry with PS maps it.
 TABLE_BITS, HUGE_TABLE = 0x27, 0x800
 
 # The permission byte of a page (memory.py has bits 0 and 1):
@@ -90,7 +92,7 @@ GRANTS = 7  # R, W and TOUCHED: what is derived from the PTE
 FRAME_ANON, FRAME_FILE, FRAME_TABLE, FRAME_EXCLUSIVE = 1, 2, 4, 8
 FRAME_DIRTY, FRAME_REFERENCED, FRAME_ACTIVE, FRAME_LISTED = 0x10, 0x20, 0x40, 0x80
 FRAME_UNREAD, FRAME_LAZYFREE, FRAME_SWAPCACHE, FRAME_MLOCKED = 0x100, 0x200, 0x400, 0x800
-FRAME_HUGE, FRAME_MEMORY, FRAME_UPDATE = 0x1000, 0x2000, 0x4000
+FRAME_HUGE, FRAME_MEMORY, FRAME_UPDATE, FRAME_HUGETLB = 0x1000, 0x2000, 0x4000, 0x8000
 
 NO_FRAME = 0xFFFFFFFF
 

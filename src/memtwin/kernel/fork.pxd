@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint64_t
 from memtwin.hostmem cimport load8, load16, load32, load64, store8, store16, store32, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
+from memtwin.kernel.hugetlb cimport share_reserved
 from memtwin.kernel.limits cimport may_commit
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.pagetable cimport TABLE_BITS, PageTable

@@ -31,6 +31,7 @@ if not cython.compiled:
         TOUCHED,
         VM_ACCOUNT,
         VM_DONTCOPY,
+        VM_HUGETLB,
         VM_LOCKED,
         VM_LOCKONFAULT,
         VM_MAYBE_GUARD,
@@ -39,6 +40,7 @@ if not cython.compiled:
         VM_SHARED,
         VM_WIPEONFORK,
     )
+    from memtwin.kernel.hugetlb import share_reserved
     from memtwin.kernel.limits import may_commit
     from memtwin.kernel.vma import new_vma
     from memtwin.memory import WRITE
@@ -47,8 +49,10 @@ if not cython.compiled:
 def copy_space(parent: Mm, child: Mm) -> bool:
     """Fill `child`, which is empty, with what fork gives it; False when no frame is free for a table.
 
-    The caller has asked `may_fork`. Not copied: VM_DONTCOPY mappings, locks, and the pages of VM_WIPEONFORK mappings.
+    The caller has asked `may_fork`. Not copied: VM_DONTCOPY mappings, locks, promises of reserved huge pages, and the
+    pages of VM_WIPEONFORK mappings.
     """
+    child.maps_reserved = parent.maps_reserved
     vma = parent.tree.first
     while vma is not None:
         if not vma.flags & VM_DONTCOPY:
@@ -57,6 +61,11 @@ def copy_space(parent: Mm, child: Mm) -> bool:
             child.add(new)
             if not vma.flags & VM_WIPEONFORK and (vma.anon is not None or vma.flags & (VM_PFNMAP | VM_MAYBE_GUARD)):
                 inherit(child, vma, new)
+                if vma.flags & VM_HUGETLB:
+                    if not share_reserved(parent, child, vma):
+                        return False
+                    vma = vma.next
+                    continue
                 root, top = parent.pages.root, child.pages.root
                 if not copy_tables(parent, child, vma, root, top, parent.pages.levels, vma.start, vma.end):
                     return False

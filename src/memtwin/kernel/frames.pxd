@@ -15,7 +15,7 @@ cdef class Frames:
     cdef readonly int page_shift
     cdef readonly uint64_t storage
     cdef public uint64_t low, minimum, high
-    cdef public int64_t committed
+    cdef public int64_t committed, pooled
     cdef public bint listing, watch
     cdef public uint32_t clock
     cdef readonly list groups
@@ -37,6 +37,7 @@ cdef class Frames:
     cdef void push(self, uint64_t pfn, int order) noexcept
     cdef void unlink(self, uint64_t pfn, int order) noexcept
     cdef bint refill(self) noexcept
+    cpdef uint64_t alloc_aligned(self, int order) noexcept
     cpdef uint32_t mapped(self, uint64_t pfn) noexcept
     cpdef uint64_t home(self, uint64_t pfn) noexcept
     cdef uint64_t own_bytes(self, uint64_t pfn) noexcept

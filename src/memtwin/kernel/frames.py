@@ -66,7 +66,8 @@ class Frames:
     """The frames of a machine with `ram` bytes; see the module's text.
 
     minimum, low, high: watermarks, free frames. Below `low` whoever takes frames first calls for reclaim, at its door,
-    where no PTE or frame is in hand; nothing here refuses a frame that is free. committed: pages of VM_ACCOUNT VMAs.
+    where no PTE or frame is in hand; nothing here refuses a frame that is free. committed: pages of VM_ACCOUNT VMAs;
+    pooled: frames of reserved huge pages.
     listing: reclaim keeps lists of pages (`groups`); watch: it must see every reference.
     """
 
@@ -100,7 +101,7 @@ class Frames:
         for order in range(MAX_ORDER + 1):
             store32(self.head_at + 4 * order, NO_FRAME)
         self.low = self.minimum = self.high = 0
-        self.committed = 0
+        self.committed = self.pooled = 0
         self.listing = self.watch = False
         self.clock = 0
         self.groups: list[Group] = []
@@ -175,6 +176,20 @@ class Frames:
             self.push(pfn + (1 << have), have)
         self.free -= 1 << order
         return pfn
+
+    def alloc_aligned(self, order: int) -> int:
+        """`alloc`, of any order: what is larger than the largest block comes from frames that were never used."""
+        if order <= MAX_ORDER:
+            return self.alloc(order)
+        size = 1 << order
+        first = (self.fresh + size - 1) & ~(size - 1)
+        if first + size > self.total:
+            return NO_FRAME
+        while self.fresh < first:
+            self.refill()
+        self.fresh += size
+        self.free -= size
+        return first
 
     def alloc_frame(self) -> int:
         """`alloc(0)` for Python; UserError when no frame is free."""

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
-from memtwin.kernel.flags cimport VM_ACCOUNT, VM_GROWSDOWN, VM_NORESERVE, VM_SHARED, VM_WRITE
+from memtwin.kernel.flags cimport VM_ACCOUNT, VM_GROWSDOWN, VM_HUGETLB, VM_NORESERVE, VM_SHARED, VM_WRITE
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport Vma
 

@@ -9,7 +9,7 @@ import cython
 from memtwin.kernel.mm import Mm
 
 if not cython.compiled:
-    from memtwin.kernel.flags import VM_ACCOUNT, VM_GROWSDOWN, VM_NORESERVE, VM_SHARED, VM_WRITE
+    from memtwin.kernel.flags import VM_ACCOUNT, VM_GROWSDOWN, VM_HUGETLB, VM_NORESERVE, VM_SHARED, VM_WRITE
 
 
 def is_data(flags: int) -> bool:
@@ -18,8 +18,11 @@ def is_data(flags: int) -> bool:
 
 
 def is_accountable(flags: int) -> bool:
-    """Whether a new VMA with these flags is counted as promised memory (accountable_mapping)."""
-    return flags & (VM_NORESERVE | VM_SHARED | VM_WRITE) == VM_WRITE
+    """Whether a new VMA with these flags is counted as promised memory (accountable_mapping).
+
+    Reserved huge pages are not: their pool keeps its own account.
+    """
+    return flags & (VM_NORESERVE | VM_SHARED | VM_HUGETLB | VM_WRITE) == VM_WRITE
 
 
 def may_expand(mm: Mm, flags: int, pages: int) -> bool:
@@ -72,6 +75,6 @@ def may_change(mm: Mm, old_flags: int, new_flags: int, pages: int) -> bool:
     """Whether mprotect may make `pages` of a VMA writable: they may become data, and promised (mprotect_fixup)."""
     if not may_expand(mm, new_flags, pages) and may_expand(mm, old_flags, pages):
         return False
-    if old_flags & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+    if old_flags & (VM_ACCOUNT | VM_WRITE | VM_HUGETLB | VM_SHARED | VM_NORESERVE):
         return True
     return may_commit(mm, pages)

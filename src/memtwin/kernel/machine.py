@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from memtwin.errors import UserError
 from memtwin.kernel.files import File, Inode
 from memtwin.kernel.flags import EINVAL, FILE_CLOSED, FILE_ZERO
 from memtwin.kernel.frames import Frames
 from memtwin.kernel.group import Group
+from memtwin.kernel.hugepool import HugePool
 from memtwin.kernel.observe import Observers
 from memtwin.kernel.oom import OomKill, choose, kill
 from memtwin.kernel.overcommit import Overcommit
@@ -30,8 +33,11 @@ class Machine:
 
     page_size, where given, replaces the profile's. policy: which page goes when memory is short, a name of
     kernel/policies; seed: of a policy that draws. overcommit, where given, replaces the profile's: as
-    /proc/sys/vm/overcommit_memory has it, 0, 1 or 2.
-    UserError: sizes that make no machine, or an unknown profile or policy.
+    /proc/sys/vm/overcommit_memory has it, 0, 1 or 2. huge_pages: how many are reserved for MAP_HUGETLB, as
+    /proc/sys/vm/nr_hugepages has it, or by size ({"2 MiB": 16, "1 GiB": 1}, as /sys/kernel/mm/hugepages).
+    UserError: sizes that make no machine, more huge pages than its RAM holds, or an unknown profile or policy.
+
+    huge_pools: the HugePool of each size that the profile has, by bytes.
     """
 
     def __init__(
@@ -43,6 +49,7 @@ class Machine:
         policy: str = "two-list",
         seed: int = 1,
         overcommit: int | None = None,
+        huge_pages: int | Mapping[int | str, int] = 0,
     ) -> None:
         chosen = profile_named(profile) if isinstance(profile, str) else profile
         if page_size is not None and page_size != chosen.page_size:
@@ -65,11 +72,36 @@ class Machine:
         self.frames.watch = self.root_group.policy.watches
         if self.frames.watch:
             self.reclaim.start()
+        self.huge_pools = self._reserve(huge_pages)
         self._labelled: dict[str, str] = {}
         self._host_inodes: dict[tuple[int, int, int], Inode] = {}
         self._inodes = 0
         self.dev_zero = File(None, "/dev/zero", kind=FILE_ZERO, identity="00:05 4")
         self.closed = File(None, "", kind=FILE_CLOSED)
+
+    def _reserve(self, wanted: int | Mapping[int | str, int]) -> dict[int, HugePool]:
+        """The pools of reserved huge pages; the largest pages are taken first, while RAM is in one piece."""
+        sizes = self.profile.huge_sizes
+        counts = dict(wanted) if isinstance(wanted, Mapping) else {self.profile.huge_size: wanted}
+        by_size: dict[int, int] = {}
+        for name, count in counts.items():
+            size = parse_size(name)
+            if size not in sizes:
+                known = ", ".join(f"{size >> 10} KiB" for size in sizes)
+                raise UserError(f"huge_pages: there are none of {name}: profile {self.profile.name} has {known}")
+            if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+                raise UserError(f"huge_pages {count!r}: it is how many are reserved, 0 or more")
+            by_size[size] = count
+        pools = {size: HugePool(self.frames, size, by_size.get(size, 0)) for size in sorted(sizes, reverse=True)}
+        return dict(sorted(pools.items()))
+
+    def huge_pool(self, shift: int) -> HugePool | None:
+        """The pool of pages of 2**shift bytes, of the usual size where 0; None when there are no such pages."""
+        return self.huge_pools.get(1 << shift if shift else self.profile.huge_size)
+
+    def huge_identity(self) -> str:
+        """Device and inode, as maps shows them, of a new file of reserved huge pages."""
+        return f"00:11 {self.next_inode()}"
 
     def new_anon(self) -> AnonVma:
         """A new owner of anonymous pages."""

@@ -2,6 +2,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.hugetlb cimport cuts
 from memtwin.kernel.limits cimport is_accountable, may_map
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree, new_vma
@@ -26,5 +27,8 @@ cdef Vma modify(Mm mm, Vma vma, uint64_t start, uint64_t end, uint64_t flags)
                following=Vma)
 cdef Vma modify_named(Mm mm, Vma vma, uint64_t start, uint64_t end, uint64_t flags, object label)
 cdef void set_flags(Mm mm, Vma vma, uint64_t flags)
+@cython.locals(vma=Vma)
+cdef bint cut_at(Mm mm, uint64_t address)
+cdef int64_t split_reserved(Mm mm, Vma vma, uint64_t start, uint64_t end)
 @cython.locals(vma=Vma, following=Vma, above=Vma, below=Vma)
 cdef int64_t unmap_range(Mm mm, uint64_t start, uint64_t end)

@@ -19,10 +19,12 @@ if not cython.compiled:
         EVENT_SPLIT,
         EVENT_UNMAP,
         VM_DONTEXPAND,
+        VM_HUGETLB,
         VM_IO,
         VM_MAYBE_GUARD,
         VM_PFNMAP,
     )
+    from memtwin.kernel.hugetlb import cuts
     from memtwin.kernel.vma import new_vma
 
 
@@ -159,6 +161,20 @@ def set_flags(mm: Mm, vma: Vma, flags: int) -> None:
     mm.account(flags, pages)
 
 
+def split_reserved(mm: Mm, vma: Vma, start: int, end: int) -> int:
+    """-EINVAL when [start, end) cuts reserved huge pages of a VMA that has to be split there, else 0.
+
+    As on Linux the VMA is split at `start` before the other border turns out to be wrong.
+    """
+    if start > vma.start and cuts(vma, start):
+        return -EINVAL
+    if end == vma.end or not cuts(vma, end):
+        return 0
+    if start > vma.start and mm.tree.count < mm.max_map_count:
+        split(mm, vma, start)
+    return -EINVAL
+
+
 def modify(mm: Mm, vma: Vma, start: int, end: int, flags: int) -> Any:
     """Give [start, end) of one VMA other flags: it splits, and merges where neighbours are now alike.
 
@@ -237,16 +253,30 @@ def do_munmap(mm: Mm, address: int, length: int) -> int:
     return unmap_range(mm, address, end)
 
 
+def cut_at(mm: Mm, address: int) -> bool:
+    """Whether a border at `address` would cut a reserved huge page."""
+    vma = mm.tree.find(address)
+    return vma is not None and vma.start < address and vma.flags & VM_HUGETLB != 0 and cuts(vma, address)
+
+
 def unmap_range(mm: Mm, start: int, end: int) -> int:
-    """Take every mapping out of [start, end), pages and tables too; 0, or -ENOMEM when that would leave too many."""
+    """Take every mapping out of [start, end), pages and tables too; 0, or -ENOMEM when that would leave too many.
+
+    -EINVAL where a border would cut a reserved huge page: nothing is unmapped, but the VMA at `start` may have been
+    split.
+    """
     vma = mm.tree.find(start)
     if vma is None or vma.start >= end:
         return 0
     if vma.start < start:
         if vma.end > end and mm.tree.count >= mm.max_map_count:
             return -ENOMEM
+        if vma.flags & VM_HUGETLB and cuts(vma, start):
+            return -EINVAL
         split(mm, vma, start)
         vma = vma.next
+    if mm.maps_reserved and cut_at(mm, end):
+        return -EINVAL
     while vma is not None and vma.start < end:
         following = vma.next
         if vma.end > end:

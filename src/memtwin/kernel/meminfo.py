@@ -2,14 +2,14 @@
 """The machine's own /proc texts: meminfo's main lines, buddyinfo, and vmstat's counters of swap and reclaim.
 
 Formats are the kernel's (fs/proc/meminfo.c, mm/vmstat.c). Lines of meminfo that the twin has nothing to say about
-(slab, stacks, vmalloc, hugetlb …) are left out; MemTotal is all of the RAM, as there is no kernel image in it.
+(slab, stacks, vmalloc …) are left out; MemTotal is all of the RAM, as there is no kernel image in it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from memtwin.kernel.flags import FRAME_ANON, FRAME_FILE, FRAME_MEMORY, FRAME_TABLE
+from memtwin.kernel.flags import FRAME_ANON, FRAME_FILE, FRAME_HUGETLB, FRAME_MEMORY, FRAME_TABLE
 from memtwin.kernel.policies.two_list import TwoList
 
 if TYPE_CHECKING:
@@ -18,7 +18,22 @@ if TYPE_CHECKING:
 
 def meminfo_text(machine: Machine) -> str:
     """/proc/meminfo, the lines that the twin knows."""
-    return "".join(f"{name + ':':<16}{kib:>8} kB\n" for name, kib in meminfo(machine).items())
+    sizes = "".join(f"{name + ':':<16}{kib:>8} kB\n" for name, kib in meminfo(machine).items())
+    pool = machine.huge_pools[machine.profile.huge_size]
+    counts = "".join(f"{name + ':':<19}{count % 2**64:>5}\n" for name, count in huge_pages(machine).items())
+    total = sum(one.total * one.size for one in machine.huge_pools.values())
+    return f"{sizes}{counts}{'Hugepagesize:':<16}{pool.size >> 10:>8} kB\n{'Hugetlb:':<16}{total >> 10:>8} kB\n"
+
+
+def huge_pages(machine: Machine, size: int = 0) -> dict[str, int]:
+    """The counts that /proc/meminfo has of reserved huge pages; size: of those pages, bytes, 0 the usual one."""
+    pool = machine.huge_pools[size or machine.profile.huge_size]
+    return {
+        "HugePages_Total": pool.total,
+        "HugePages_Free": len(pool.free),
+        "HugePages_Rsvd": pool.reserved,
+        "HugePages_Surp": 0,
+    }
 
 
 def meminfo(machine: Machine) -> dict[str, int]:
@@ -59,6 +74,8 @@ def _census(machine: Machine) -> dict[str, int]:
     for pfn in range(machine.frames.fresh):
         state = machine.frames.state(pfn)
         flags = state["flags"]
+        if flags & FRAME_HUGETLB:
+            continue
         if flags & FRAME_TABLE:
             counts["table"] += 1
         elif flags & FRAME_ANON:

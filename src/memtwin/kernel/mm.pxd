@@ -1,18 +1,17 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from memtwin.hostmem cimport (copy, discard, fill, load8, load16, load32, load64, release, reserve,
-                              store8, store16, store32, store64)
+from memtwin.hostmem cimport load16, load32, load64, store32, store64
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.folio cimport Folio
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.group cimport Group
 from memtwin.kernel.overcommit cimport Overcommit
+from memtwin.kernel.pagebytes cimport PageBytes
 from memtwin.kernel.pagetable cimport PageTable
 from memtwin.kernel.swap cimport Swap
 from memtwin.kernel.vma cimport AnonVma, Vma, VmaTree
-from memtwin.kernel.window cimport ALL_ONES, Window
-from memtwin.memory cimport READ, WRITE
+from memtwin.kernel.window cimport ALL_ONES
 
 cdef extern from *:
     """
@@ -21,10 +20,8 @@ cdef extern from *:
     const uint64_t TOUCHED_WORD
 
 
-cdef class Mm(Window):
+cdef class Mm(PageBytes):
     cdef readonly VmaTree tree
-    cdef readonly PageTable pages
-    cdef readonly Frames frames
     cdef readonly object machine, profile
     cdef object __weakref__
     cdef readonly Swap swap
@@ -47,6 +44,8 @@ cdef class Mm(Window):
     cdef readonly bint compat
     cdef public uint64_t stack_limit, memlock_limit
     cdef readonly int64_t anon_pages, file_pages, shmem_pages, swap_pages, peak_pages, peak_vm
+    cdef public int64_t reserved_pages
+    cdef public bint maps_reserved
     cdef readonly int64_t total_vm, data_vm, stack_vm, exec_vm, locked_vm
     cdef readonly uint64_t zero_pfn, def_flags
 
@@ -64,6 +63,7 @@ cdef class Mm(Window):
     cdef void zap(self, uint64_t start, uint64_t end) noexcept
     cpdef void zap_pages(self, uint64_t start, uint64_t end) noexcept
     cdef void zap_range(self, uint64_t start, uint64_t end, bint markers) noexcept
+    cdef void zap_reserved(self, uint64_t address) noexcept
     cdef void zap_table(self, uint64_t table, uint64_t start, uint64_t end, bint markers) noexcept
     cdef bint wants_huge(self, Vma vma) noexcept
     cdef void zap_huge(self, uint64_t table, uint64_t start) noexcept
@@ -77,12 +77,7 @@ cdef class Mm(Window):
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
     cdef bint relieve(self) noexcept
     cpdef void join(self, Group group)
-    cdef void leave_window(self, uint64_t pfn, uint64_t address) noexcept
-    cdef void unfold(self, uint64_t start) noexcept
-    cdef void grant(self, uint64_t address, uint64_t pte) noexcept
-    cdef uint64_t claim(self, uint64_t address, uint64_t pfn) noexcept
     cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
-    cdef void move_bytes(self, uint64_t pfn, uint64_t address, uint64_t to) noexcept
     cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
 
 cdef inline bint is_short(Mm mm) noexcept:

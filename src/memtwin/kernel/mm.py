@@ -5,10 +5,7 @@
 The parts themselves are functions over an Mm, one file each: mapping, mremap, madvise, fault, fork. AddressSpace is
 the Mm that has them as methods.
 
-Where a page's bytes are: a frame's `home` says it. A page that was only touched has none. The first store into a
-private page gives it its place in the window of the space that stores (`claim`); frames of files, and those whose
-place in the window is not free, have their bytes in the machine's `storage`. When a frame leaves a space whose window
-holds its bytes while other spaces still map it, its bytes move to `storage` (`leave_window`).
+Where a page's bytes are: pagebytes.py.
 """
 
 from __future__ import annotations
@@ -18,23 +15,19 @@ from typing import TYPE_CHECKING, Any
 import cython
 
 from memtwin.kernel.group import Group
+from memtwin.kernel.pagebytes import PageBytes
 from memtwin.kernel.pagetable import PageTable
 from memtwin.kernel.vma import Vma, VmaTree
-from memtwin.kernel.window import Window
 
 if not cython.compiled:
     from memtwin.hostmem import (
-        copy,
-        load8,
         load16,
         load32,
         load64,
-        store8,
         store32,
         store64,
     )
     from memtwin.kernel.flags import (
-        BYTES,
         EVENT_EXIT,
         EVENT_SPLIT_HUGE,
         FRAME_ANON,
@@ -48,23 +41,20 @@ if not cython.compiled:
         PTE_DIRTY,
         PTE_GUARD,
         PTE_MAPPED,
-        PTE_PRESENT,
         PTE_SWAP,
-        PTE_WRITABLE,
         PTE_ZERO,
         SI_KERNEL,
-        TOUCHED,
         VM_ACCOUNT,
         VM_EXEC,
         VM_GROWSDOWN,
         VM_HUGEPAGE,
+        VM_HUGETLB,
         VM_LOCKED,
         VM_NOHUGEPAGE,
         VM_SHARED,
         VM_WRITE,
     )
     from memtwin.kernel.window import ALL_ONES
-    from memtwin.memory import READ, WRITE
 
     def is_short(mm: Mm) -> bool:
         """Whether memory must be found before frames are taken: the machine's is short, or the group's limit is hit.
@@ -82,11 +72,12 @@ if TYPE_CHECKING:
 RLIM_INFINITY = 2**64 - 1
 
 
-class Mm(Window):
+class Mm(PageBytes):
     """An empty address space on `machine`.
 
     min_flt, maj_flt: faults as getrusage counts them. anon_pages, file_pages, shmem_pages: resident, their sum is RSS;
-    swap_pages: in swap. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
+    swap_pages: in swap; reserved_pages: of reserved huge pages, not in RSS; maps_reserved: it has, or had, mappings of
+    those. total_vm, data_vm, stack_vm, exec_vm, locked_vm: pages of VMAs, as /proc/PID/status has them.
     peak_pages, peak_vm: the most of resident and of VMAs' pages before they last became fewer (VmHWM, VmPeak).
     start_code, end_code, start_stack: where execve put the program's code and stack. def_flags: VM_* bits that every
     new mapping gets, after mlockall. group: who is charged for pages that come in. stack_limit, memlock_limit,
@@ -97,11 +88,9 @@ class Mm(Window):
 
     def __init__(self, machine: Machine, window_bits: int = 44) -> None:
         profile = machine.profile
-        self.pages: Any = None
-        Window.__init__(self, profile.page_size, window_bits)
+        PageBytes.__init__(self, profile.page_size, window_bits, machine.frames)
         self.machine: Any = machine
         self.profile = profile
-        self.frames = machine.frames
         self.zero_pfn = machine.zero_pfn
         self.swap = machine.swap_area
         self.overcommit = machine.overcommit
@@ -131,12 +120,14 @@ class Mm(Window):
         self.brk_start = self.brk_end = 0
         self.min_flt = self.maj_flt = 0
         self.anon_pages = self.file_pages = self.shmem_pages = self.swap_pages = self.peak_pages = self.peak_vm = 0
+        self.reserved_pages = 0
+        self.maps_reserved = False
         self.total_vm = self.data_vm = self.stack_vm = self.exec_vm = self.locked_vm = 0
 
     def __del__(self) -> None:
         if self.pages is not None and self.has_machine():  # both garbage: the machine may have gone first
             self.release_all()
-        Window.__del__(self)
+        PageBytes.__del__(self)
 
     def has_machine(self) -> bool:
         """Whether the tables of the machine's frames, lists and swap slots are still there."""
@@ -202,6 +193,8 @@ class Mm(Window):
         """A VMA goes, counted; its pages are gone or another VMA's."""
         self.account(vma.flags, -((vma.end - vma.start) >> self.page_shift))
         self.tree.remove(vma)
+        if vma.promise is not None:
+            vma.promise.end(vma)
         vma.leave()
         if vma.inode is not None:
             vma.inode.forget(vma)
@@ -261,7 +254,12 @@ class Mm(Window):
                         continue
                     self.split_huge(at)
                 self.zap_table(table, at, stop, markers)
+            elif self.pages.reserved:
+                self.zap_reserved(at)
             at = stop
+
+    def zap_reserved(self, address: int) -> None:
+        """Unmap the reserved huge page that may be mapped at `address`. Virtual."""
 
     def zap_table(self, table: int, start: int, end: int, markers: bool) -> None:
         """`zap_range` within one last-level table. Frames in a row are freed together."""
@@ -411,84 +409,15 @@ class Mm(Window):
         if folio.count == 0:
             del self.frames.folios[pfn & ~((1 << self.pages.bits) - 1)]
 
-    def leave_window(self, pfn: int, address: int) -> None:
-        """The page at `address` stops mapping the frame: if this window holds its bytes, they move to `storage`."""
-        here = self.window + (address & self.mask)
-        if load64(self.frames.home_at + 8 * pfn) == here:
-            copy(self.frames.own_bytes(pfn), here, self.page_size)
-
-    def unfold(self, start: int) -> None:
-        """The pages of the piece that begins at `start` leave the window: bytes to `storage`, no permission."""
-        end = start + (1 << self.chunk_shift)
-        while start < end:
-            table = self.pages.find(start)
-            stop = self.pages.reach if self.pages.reach < end else end
-            first = start
-            while table and start < stop:
-                pte = load64(self.pages.entry(start))
-                if pte & PTE_MAPPED and not pte & PTE_ZERO:
-                    self.leave_window(pte >> self.page_shift, start)
-                start += self.page_size
-            if table:
-                self.wipe_window(first, stop)
-            start = stop
-
-    def grant(self, address: int, pte: int) -> None:
-        """Set the permission bits that `pte` now grants to the page at `address`, and clear the others.
-
-        A file's page never has its bytes in the window, and others may write them: a load has to look them up.
-        """
-        at = self.slot(address)
-        if not (pte & PTE_PRESENT and not self.frames.watch and self.owns(address)):  # `owns` may wipe the byte
-            store8(at, load8(at) & BYTES)
-            return
-        bits = load8(at) & BYTES
-        pfn = pte >> self.page_shift
-        home = load64(self.frames.home_at + 8 * pfn)
-        if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE:
-            if pte & PTE_WRITABLE and pte & PTE_DIRTY:
-                bits |= TOUCHED
-        elif home == 0 or home == self.window + (address & self.mask & ~(self.page_size - 1)):
-            bits |= READ
-            if pte & PTE_WRITABLE and pte & PTE_DIRTY:
-                bits |= TOUCHED
-                if bits & BYTES:
-                    bits |= WRITE
-        store8(at, bits)
-
-    def claim(self, address: int, pfn: int) -> int:
-        """The writable page at `address` gets its bytes, if it has none: the host address of its first byte."""
-        home = load64(self.frames.home_at + 8 * pfn)
-        if home:
-            return home
-        if load16(self.frames.flags_at + 2 * pfn) & FRAME_FILE or not self.owns(address):
-            return self.frames.own_bytes(pfn)
-        here = self.window + (address & self.mask & ~(self.page_size - 1))
-        store64(self.frames.home_at + 8 * pfn, here)
-        store8(self.slot(address), load8(self.slot(address)) | BYTES)
-        return here
-
     def may_write(self, vma: Vma, pte: int) -> bool:
         """Whether a mapped page may be written without a fault, the VMA allowing it (can_change_pte_writable)."""
         if vma.flags & VM_SHARED:
             return bool(pte & PTE_DIRTY) or vma.inode is None or vma.inode.in_memory
         return bool(load16(self.frames.flags_at + 2 * (pte >> self.page_shift)) & FRAME_EXCLUSIVE)
 
-    def move_bytes(self, pfn: int, address: int, to: int) -> None:
-        """The frame's page moves from `address` to `to`; bytes that lie in the window move along."""
-        here = self.window + (address & self.mask)
-        if load64(self.frames.home_at + 8 * pfn) == here:
-            if not self.owns(to):
-                copy(self.frames.own_bytes(pfn), here, self.page_size)
-                return
-            there = self.window + (to & self.mask)
-            copy(there, here, self.page_size)
-            store64(self.frames.home_at + 8 * pfn, there)
-            store8(self.slot(to), load8(self.slot(to)) | BYTES)
-
     def stop(self, signal: int, code: int, address: int, access: int) -> None:
         """Note the first illegal access. For an address that is none (SI_KERNEL) the kernel knows no address."""
-        Window.stop(self, signal, code, 0 if code == SI_KERNEL else address, access)
+        PageBytes.stop(self, signal, code, 0 if code == SI_KERNEL else address, access)
 
     def why(self, address: int, code: int) -> str:
         """The reason of a stop in words."""
@@ -497,3 +426,10 @@ class Mm(Window):
             return "no mapping there"
         kind = "".join(letter if vma.flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
         return f"the mapping {vma.start:x}-{vma.end:x} {kind} {vma.label or ''}".rstrip() + " does not allow it"
+
+    def why_no_page(self, address: int) -> str:
+        """The reason of SIGBUS in words."""
+        vma = self.find(address)
+        if vma is not None and vma.flags & VM_HUGETLB:
+            return "no huge page is left for it in the pool, or its parent has taken the page"
+        return "the file ends before that page"

@@ -11,7 +11,7 @@ from memtwin.kernel.populate cimport populate
 from memtwin.kernel.vma cimport Vma, new_vma
 from memtwin.kernel.window cimport ALL_ONES
 
-@cython.locals(vma=Vma, bits=int64_t, place=int64_t, page=uint64_t)
+@cython.locals(vma=Vma, bits=int64_t, place=int64_t, page=uint64_t, error=int64_t)
 cdef int64_t do_mmap(Mm mm, uint64_t address, uint64_t length, int64_t prot, int64_t flags, object file,
                      uint64_t offset) noexcept
 cdef int64_t choose_place(Mm mm, uint64_t address, uint64_t length, int64_t flags, object file, uint64_t pgoff)

@@ -32,7 +32,6 @@ if not cython.compiled:
         MAP_FIXED,
         MAP_FIXED_NOREPLACE,
         MAP_GROWSDOWN,
-        MAP_HUGETLB,
         MAP_LEGACY,
         MAP_LOCKED,
         MAP_NONBLOCK,
@@ -70,7 +69,7 @@ if not cython.compiled:
 
 
 def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any, offset: int) -> int:
-    """mmap(2): the address, or -errno. Which error comes first is the kernel's order."""
+    """mmap(2) without MAP_HUGETLB: the address, or -errno. Which error comes first is the kernel's order."""
     page = mm.page_size - 1
     if offset & page:
         return -EINVAL
@@ -78,8 +77,6 @@ def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any,
         file = None
     elif file is None or (isinstance(file, File) and file.kind == FILE_CLOSED):
         return -EBADF
-    if flags & MAP_HUGETLB:
-        return -ENOMEM if file is None and length else -EINVAL  # no huge pages are reserved
     if length == 0:
         return -EINVAL
     length = (length + page) & ~page & ALL_ONES
@@ -103,8 +100,9 @@ def do_mmap(mm: Mm, address: int, length: int, prot: int, flags: int, file: Any,
         return -EAGAIN
     if not may_map(mm, address, address + length, bits, file is None or bits & VM_SHARED == 0):
         return -ENOMEM
-    if unmap_range(mm, address, address + length):
-        return -ENOMEM
+    error = unmap_range(mm, address, address + length)
+    if error:
+        return error
     if bits & VM_MAYSHARE and (file is None or (isinstance(file, File) and file.kind == FILE_ZERO)):
         pgoff = 0 if file is None else pgoff
         file = shared_memory(mm.machine, length, bits & VM_NORESERVE == 0)

@@ -43,10 +43,11 @@ class Overcommit:
             self.admin_reserve_kbytes = profile.admin_reserve_kbytes
 
     def limit(self) -> int:
-        """CommitLimit, pages: overcommit_kbytes, or overcommit_ratio percent of RAM; swap on top."""
+        """CommitLimit, pages: overcommit_kbytes, or overcommit_ratio percent of RAM without reserved huge pages; and
+        swap."""
         if self.kbytes:
             return int((self.kbytes << 10 >> self.frames.page_shift) + self.swap.total)
-        return int(self.frames.total * self.ratio // 100 + self.swap.total)
+        return int((self.frames.total - self.frames.pooled) * self.ratio // 100 + self.swap.total)
 
     def allows(self, pages: int, total_vm: int, admin: bool) -> bool:
         """Whether a process of `total_vm` pages may have `pages` more promised; admin: it has CAP_SYS_ADMIN.

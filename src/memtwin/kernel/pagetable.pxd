@@ -6,19 +6,28 @@ from memtwin.kernel.flags cimport *
 from memtwin.kernel.frames cimport Frames
 from memtwin.kernel.group cimport Group
 
+cdef inline uint64_t small_pte(uint64_t entry, uint64_t offset, int page_shift) noexcept:
+    return (entry & ~<uint64_t>PTE_HUGE) + (offset >> page_shift << page_shift)
+
 @cython.final
 cdef class PageTable:
     cdef readonly Frames frames
     cdef public Group group
     cdef readonly int levels, page_shift, bits, table_shift
     cdef readonly uint64_t root, tables, span, reach, huge
+    cdef public uint64_t reserved
+    cdef readonly uint64_t reserved_size
     cdef uint64_t cached_number, cached_table
 
     cdef uint64_t find(self, uint64_t address) noexcept
     cpdef uint64_t entry(self, uint64_t address) noexcept
     cdef uint64_t make(self, uint64_t address) noexcept
     cdef uint64_t make_upper(self, uint64_t address) noexcept
+    cdef uint64_t make_at(self, uint64_t address, int level_shift) noexcept
+    cpdef uint64_t reserved_at(self, uint64_t address) noexcept
+    cdef uint64_t pte(self, uint64_t address) noexcept
     cdef uint64_t upper(self, uint64_t address) noexcept
+    cdef uint64_t level_at(self, uint64_t address, int level_shift) noexcept
     cdef uint64_t new_table(self) noexcept
     cpdef bint is_huge(self, uint64_t address) noexcept
     cdef void set_huge(self, uint64_t address) noexcept

@@ -27,14 +27,17 @@ if not cython.compiled:
     from memtwin.hostmem import load8, load64, store8, store16, store64
     from memtwin.kernel.flags import FRAME_TABLE, HUGE_TABLE, NO_FRAME, PTE_HUGE, PTE_MAPPED, TABLE_BITS
 
-NO_NUMBER = 0xFFFFFFFF
+    def small_pte(entry: int, offset: int, page_shift: int) -> int:
+        """What a PTE would say of the page at `offset` bytes of a huge page that `entry` maps."""
+        return (entry & ~PTE_HUGE) + (offset >> page_shift << page_shift)
 
 
 class PageTable:
     """The page table of one address space.
 
     tables: tables of all levels but the topmost, what VmPTE counts. span: bytes that one table of the last level maps.
-    huge: how many of those map a huge page. group: who is charged for a new table, None: nobody.
+    huge: how many of those map a huge page. reserved: how many entries with PTE_HUGE there are, which map reserved huge
+    pages. group: who is charged for a new table, None: nobody.
     """
 
     def __init__(self, frames: Frames, levels: int) -> None:
@@ -47,7 +50,7 @@ class PageTable:
         self.span = 1 << self.table_shift
         self.cached_number = 0
         self.cached_table = 0
-        self.tables = self.reach = self.huge = 0
+        self.tables = self.reach = self.huge = self.reserved = self.reserved_size = 0
         self.root = self.new_table()
         self.tables = 0
 
@@ -110,12 +113,17 @@ class PageTable:
         return table + 8 * ((address >> self.page_shift) & ((1 << self.bits) - 1))
 
     def make_upper(self, address: int) -> int:
-        """Host address of the entry that leads to the last-level table (a PMD entry), the tables above it made."""
+        """Host address of the entry that leads to the last-level table (a PMD entry), the tables above it made; 0 when
+        no frame is free."""
+        return self.make_at(address, self.table_shift)
+
+    def make_at(self, address: int, level_shift: int) -> int:
+        """`make_upper` for the entry that stands for 2**level_shift bytes."""
         shift = self.page_shift + self.bits * (self.levels - 1)
         table = self.root
         if table == 0:
             return 0
-        while shift > self.table_shift:
+        while shift > level_shift:
             at = table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
             if load64(at) == 0:
                 table = self.new_table()
@@ -129,17 +137,46 @@ class PageTable:
 
     def upper(self, address: int) -> int:
         """Host address of the entry that leads to the last-level table, or 0; `reach` as for `find`."""
+        return self.level_at(address, self.table_shift)
+
+    def level_at(self, address: int, level_shift: int) -> int:
+        """`upper` for the entry that stands for 2**level_shift bytes."""
         shift = self.page_shift + self.bits * (self.levels - 1)
         table = self.root
-        while shift > self.table_shift:
+        while shift > level_shift:
             entry = load64(table + 8 * ((address >> shift) & ((1 << self.bits) - 1)))
-            if entry == 0:
+            if entry == 0 or entry & PTE_HUGE:
                 self.reach = ((address >> shift) + 1) << shift
                 return 0
             table = self.frames.storage + (entry >> self.page_shift << self.page_shift)
             shift -= self.bits
         self.reach = ((address >> shift) + 1) << shift
         return table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+
+    def reserved_at(self, address: int) -> int:
+        """Host address of the entry that maps the reserved huge page at `address`, or 0; `reach` as for `find`.
+
+        `reserved_size` is that page's size, bytes."""
+        shift = self.page_shift + self.bits * (self.levels - 1)
+        table = self.root
+        while table and shift >= self.table_shift:
+            at = table + 8 * ((address >> shift) & ((1 << self.bits) - 1))
+            entry = load64(at)
+            self.reach = ((address >> shift) + 1) << shift
+            if entry == 0 or entry & PTE_HUGE:
+                self.reserved_size = 1 << shift
+                return at if entry else 0
+            table = self.frames.storage + (entry >> self.page_shift << self.page_shift)
+            shift -= self.bits
+        return 0
+
+    def pte(self, address: int) -> int:
+        """The PTE of the page at `address`, or what a reserved huge page's entry says of it; 0: nothing."""
+        at = self.entry(address)
+        if at:
+            return load64(at)
+        at = self.reserved_at(address) if self.reserved else 0
+        return small_pte(load64(at), address & (self.reserved_size - 1), self.page_shift) if at else 0
 
     def is_huge(self, address: int) -> bool:
         """Whether a huge page is mapped at `address`."""

@@ -12,3 +12,5 @@ cdef int64_t unmapped_area(Mm mm, uint64_t address, uint64_t length, object file
 cdef bint aligns(Mm mm, uint64_t length)
 @cython.locals(vma=Vma)
 cdef int64_t plain_area(Mm mm, uint64_t address, uint64_t length)
+@cython.locals(vma=Vma, room=uint64_t, high=uint64_t, end=uint64_t)
+cdef int64_t highest_area(Mm mm, uint64_t length, uint64_t alignment)

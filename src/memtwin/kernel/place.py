@@ -68,12 +68,21 @@ def plain_area(mm: Mm, address: int, length: int) -> int:
         vma = mm.find(address)
         if vma is None or address + length <= start_gap(mm, vma):
             return address
+    return highest_area(mm, length, mm.page_size)
+
+
+def highest_area(mm: Mm, length: int, alignment: int) -> int:
+    """The highest free range below mmap_base, its start aligned; -ENOMEM (unmapped_area_topdown).
+
+    As on Linux only gaps are looked at in which an aligned range has room wherever they begin.
+    """
+    room = length + alignment - mm.page_size
     high = mm.mmap_base
     while True:
-        end = mm.tree.highest_gap(length, mm.mmap_min_addr, high)
+        end = mm.tree.highest_gap(room, mm.mmap_min_addr, high)
         if end == 0:
             return -ENOMEM
         vma = mm.tree.find(end)
         if vma is None or start_gap(mm, vma) >= end:
-            return end - length
+            return (end - length) & ~(alignment - 1)
         high = start_gap(mm, vma)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 cimport cython
 from libc.stdint cimport int64_t, uint16_t, uint64_t
-from memtwin.hostmem cimport load16, load64, store16
+from memtwin.hostmem cimport load16, store16
 from memtwin.kernel.fault cimport fault_page
 from memtwin.kernel.flags cimport *
 from memtwin.kernel.mm cimport Mm

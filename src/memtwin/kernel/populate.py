@@ -13,7 +13,7 @@ from memtwin.kernel.mm import Mm
 from memtwin.kernel.vma import Vma
 
 if not cython.compiled:
-    from memtwin.hostmem import load16, load64, store16
+    from memtwin.hostmem import load16, store16
     from memtwin.kernel.fault import fault_page
     from memtwin.kernel.flags import (
         EFAULT,
@@ -67,8 +67,7 @@ def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> int:
 def fault_in(mm: Mm, vma: Vma, start: int, end: int, access: int) -> int:
     """Fault in each page of [start, end) that the access would fault on; 0, -EFAULT (a signal) or -ENOMEM (no RAM)."""
     while start < end:
-        at = mm.pages.entry(start)
-        pte = load64(at) if at else 0
+        pte = mm.pages.pte(start)
         if not pte & PTE_PRESENT or (access == WRITE and not pte & PTE_WRITABLE):
             code = fault_page(mm, vma, start, access)
             if code:

@@ -116,6 +116,14 @@ class KernelProfile:
         return self.release >= (6, 11)
 
     @property
+    def restores_promises(self) -> bool:
+        """Whether what unmaps a private page of the hugetlb pool has it promised to the mapping again.
+
+        Linux df7a6d1f6405 ("mm/hugetlb: restore the reservation if needed", 6.9).
+        """
+        return self.release >= (6, 9)
+
+    @property
     def thp_alignment(self) -> str:
         """How anonymous mmap is aligned to huge pages: "none", "all" that are large enough, "multiple" lengths only.
 

@@ -31,6 +31,7 @@ if not cython.compiled:
         VM_ACCOUNT,
         VM_DONTEXPAND,
         VM_GROWSDOWN,
+        VM_HUGETLB,
         VM_IO,
         VM_LOCKED,
         VM_NORESERVE,
@@ -38,8 +39,9 @@ if not cython.compiled:
         VM_SHARED,
         VM_WRITE,
     )
+    from memtwin.kernel.hugetlb import protect_reserved
     from memtwin.kernel.limits import may_change
-    from memtwin.kernel.mapping import modify
+    from memtwin.kernel.mapping import modify, split_reserved
     from memtwin.kernel.populate import populate_vma
     from memtwin.kernel.window import ALL_ONES
 
@@ -85,12 +87,16 @@ def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
         return -EACCES
     if flags == old:
         return 0
-    if vma.flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP) and (start != vma.start or end != vma.end):
+    partly = start != vma.start or end != vma.end
+    if partly and vma.flags & VM_HUGETLB:
+        if split_reserved(mm, vma, start, end):
+            return -EINVAL
+    elif partly and vma.flags & (VM_IO | VM_DONTEXPAND | VM_PFNMAP):
         return -EINVAL
     if flags & VM_WRITE:
         if not may_change(mm, old, flags, (end - start) >> mm.page_shift):
             return -ENOMEM
-        if not old & (VM_ACCOUNT | VM_WRITE | VM_SHARED | VM_NORESERVE):
+        if not old & (VM_ACCOUNT | VM_WRITE | VM_HUGETLB | VM_SHARED | VM_NORESERVE):
             flags |= VM_ACCOUNT
     elif old & VM_ACCOUNT and vma.anonymous and vma.anon is None:
         flags &= ~VM_ACCOUNT
@@ -99,7 +105,10 @@ def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
     vma = modify(mm, vma, start, end, flags)
     if vma is None:
         return -ENOMEM
-    change_protection(mm, vma, start, end)
+    if flags & VM_HUGETLB:
+        protect_reserved(mm, vma, start, end)
+    else:
+        change_protection(mm, vma, start, end)
     if old & (VM_WRITE | VM_SHARED | VM_LOCKED) == VM_LOCKED and flags & VM_WRITE:
         populate_vma(mm, vma, start, end)
     return 0

@@ -2,6 +2,7 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from memtwin.kernel.flags cimport *
+from memtwin.kernel.hugetlb cimport cuts, move_reserved, pool_of
 from memtwin.kernel.limits cimport may_commit, may_expand
 from memtwin.kernel.mapping cimport (do_munmap, fits_right, merge_new, take_chain)
 from memtwin.kernel.mm cimport Mm
@@ -20,6 +21,8 @@ cdef int64_t check_arguments(Mm mm, uint64_t address, uint64_t old_length, uint6
 @cython.locals(vma=Vma, following=Vma, at=uint64_t, to=uint64_t, length=uint64_t, last_end=uint64_t, moved=int64_t,
                result=int64_t, many=bint)
 cdef int64_t move_all(Mm mm, uint64_t start, uint64_t end, uint64_t new_address, int64_t flags)
+cdef bint cannot_remap(Vma vma, uint64_t address, uint64_t old_length, uint64_t new_length, uint64_t new_address)
+cdef uint64_t whole(Vma vma, uint64_t length)
 cdef int64_t check_vma(Mm mm, Vma vma, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags)
 cdef int64_t resize(Mm mm, Vma vma, uint64_t address, uint64_t old_length, uint64_t new_length, int64_t flags)
 @cython.locals(vma=Vma, error=int64_t)

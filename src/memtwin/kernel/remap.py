@@ -24,6 +24,7 @@ if not cython.compiled:
         MREMAP_MAYMOVE,
         VM_ACCOUNT,
         VM_DONTEXPAND,
+        VM_HUGETLB,
         VM_LOCKED,
         VM_LOCKONFAULT,
         VM_MAYBE_GUARD,
@@ -31,6 +32,7 @@ if not cython.compiled:
         VM_PFNMAP,
         VM_SHARED,
     )
+    from memtwin.kernel.hugetlb import cuts, move_reserved, pool_of
     from memtwin.kernel.limits import may_commit, may_expand
     from memtwin.kernel.mapping import do_munmap, fits_right, merge_new, take_chain
     from memtwin.kernel.movepages import move_pages
@@ -53,6 +55,11 @@ def do_mremap(mm: Mm, address: int, old_length: int, new_length: int, flags: int
     vma = mm.find(address) if address < mm.task_size else None
     if vma is not None and vma.start > address:
         vma = None
+    if vma is not None and vma.flags & VM_HUGETLB:
+        if cannot_remap(vma, address, old_length, new_length, new_address):
+            return -EINVAL
+        old_length = whole(vma, old_length)
+        new_length = whole(vma, new_length)
     error = check_vma(mm, vma, address, old_length, new_length, flags)
     if error:
         return error
@@ -104,6 +111,10 @@ def move_all(mm: Mm, start: int, end: int, new_address: int, flags: int) -> int:
         many = vma.file is None or not vma.anonymous  # mmap of /dev/zero may choose another place than it is told
         if not many and (not first or vma.end < end):
             return -EFAULT
+        if vma.flags & VM_HUGETLB:
+            if cannot_remap(vma, at, length, length, to):
+                return -EINVAL
+            length = whole(vma, length)
         error = check_vma(mm, vma, at, length, length, flags)
         if error:
             return error
@@ -118,6 +129,17 @@ def move_all(mm: Mm, start: int, end: int, new_address: int, flags: int) -> int:
     return result
 
 
+def cannot_remap(vma: Vma, address: int, old_length: int, new_length: int, new_address: int) -> bool:
+    """Whether addresses are not those of reserved huge pages, or they would become more (align_hugetlb)."""
+    return cuts(vma, address) or cuts(vma, new_address) or whole(vma, new_length) > whole(vma, old_length)
+
+
+def whole(vma: Vma, length: int) -> int:
+    """The length rounded up to whole pages of a VMA of reserved huge pages."""
+    size = pool_of(vma).size
+    return int((length + size - 1) & ~(size - 1))
+
+
 def check_vma(mm: Mm, vma: Any, address: int, old_length: int, new_length: int, flags: int) -> int:
     """Whether the mapping at `address` (None: there is none) may be moved or grown so; 0 or -errno (check_prep_vma)."""
     if vma is None:
@@ -130,12 +152,10 @@ def check_vma(mm: Mm, vma: Any, address: int, old_length: int, new_length: int, 
         return -EINVAL
     if (old_length if old_length < new_length else new_length) > vma.end - address:
         return -EFAULT
-    if new_length == old_length:
+    if new_length <= old_length:
         return 0
     if vma.flags & (VM_DONTEXPAND | VM_PFNMAP):
         return -EFAULT
-    if new_length < old_length:
-        return 0
     if not lock_fits(mm, vma.flags, new_length - old_length):
         return -EAGAIN
     added = (new_length - old_length) >> mm.page_shift
@@ -233,8 +253,12 @@ def move_vma(mm: Mm, vma: Vma, address: int, old_length: int, new_length: int, n
         mm.add(moved)
     if mm.frames.observed:
         mm.tell(EVENT_MOVE, address, address + old_length, new_address, 0)
-    below = room_below(mm, mm.find(address), moved, address, old_length, new_address)
-    move_pages(mm, address - below, address + old_length, new_address - below)
+    if vma.flags & VM_HUGETLB:
+        move_reserved(mm, moved, address, address + old_length, new_address)
+        vma.promise = None  # of what does not move too, as on Linux (fixup_hugetlb_reservations)
+    else:
+        below = room_below(mm, mm.find(address), moved, address, old_length, new_address)
+        move_pages(mm, address - below, address + old_length, new_address - below)
     if flags & MREMAP_DONTUNMAP:
         leave_behind(mm, mm.find(address), moved, address, address + old_length)
     elif old_length:

@@ -11,7 +11,7 @@ from typing import Any
 
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.census import Census
-from memtwin.kernel.flags import VM_HUGEPAGE, VM_LOCKED, VM_NOHUGEPAGE, VM_SHARED
+from memtwin.kernel.flags import VM_HUGEPAGE, VM_HUGETLB, VM_LOCKED, VM_NOHUGEPAGE, VM_SHARED
 from memtwin.kernel.procfs import NAME_COLUMN, maps_line
 from memtwin.kernel.vma import Vma
 
@@ -32,7 +32,7 @@ def smaps(space: AddressSpace) -> str:
 
 def smaps_of(space: AddressSpace, vma: Vma) -> str:
     """One VMA's part of it."""
-    page = space.page_size >> 10
+    page = (vma.inode.pool.size if vma.flags & VM_HUGETLB else space.page_size) >> 10
     head = [maps_line(space, vma), _line("Size", (vma.end - vma.start) >> 10)]
     head += [_line("KernelPageSize", page), _line("MMUPageSize", page)]
     census = Census()
@@ -54,6 +54,9 @@ def smaps_rollup(space: AddressSpace) -> str:
 
 def count_vma(space: AddressSpace, vma: Vma, census: Census) -> None:
     """Add a VMA's pages to a census (smap_gather_stats)."""
+    if vma.flags & VM_HUGETLB:
+        census.add_reserved(space, vma.start, vma.end)
+        return
     shmem = is_shmem(vma)
     census.add(space, vma.start, vma.end, _SHMEM if shmem else _FILE, bool(vma.flags & VM_LOCKED))
 
@@ -98,7 +101,8 @@ def _sizes(census: Any, rollup: bool) -> list[str]:
         ("Private_Clean", census.private_clean), ("Private_Dirty", census.private_dirty),
         ("Referenced", census.referenced), ("Anonymous", census.anonymous), ("KSM", 0), ("LazyFree", census.lazyfree),
         ("AnonHugePages", census.huge), ("ShmemPmdMapped", 0), ("FilePmdMapped", census.huge_file),
-        ("Shared_Hugetlb", 0), ("Private_Hugetlb", 0), ("Swap", census.swap),
+        ("Shared_Hugetlb", census.shared_reserved), ("Private_Hugetlb", census.private_reserved),
+        ("Swap", census.swap),
         ("SwapPss", census.swap_pss >> _PSS_SHIFT), ("Locked", census.pss_locked >> _PSS_SHIFT),
     ]  # fmt: skip
     return [_line(name, value >> 10) for name, value in fields]

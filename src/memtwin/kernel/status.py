@@ -35,7 +35,7 @@ def status(space: AddressSpace) -> str:
         "VmLib": space.exec_vm * page - text,
         "VmPTE": space.pages.counted() * page,
         "VmSwap": space.swap_pages * page,
-        "HugetlbPages": 0,
+        "HugetlbPages": space.reserved_pages * page,
     }
     return "".join([f"{name}:\t{value:8d} kB\n" for name, value in fields.items()])
 

@@ -25,9 +25,11 @@ if not cython.compiled:
         PTE_MAPPED,
         PTE_SWAP,
         PTE_WRITABLE,
+        VM_HUGETLB,
         VM_LOCKED,
         VM_SHARED,
     )
+    from memtwin.kernel.hugetlb import index_of, pool_of
     from memtwin.kernel.window import ALL_ONES
 
 
@@ -109,10 +111,17 @@ def core_bytes(mm: Mm, vma: Vma, start: int, end: int) -> bytearray:
     found = bytearray((end - start) >> mm.page_shift)
     for i in range(len(found)):
         address = start + (i << mm.page_shift)
-        at = mm.pages.entry(address)
-        pte = load64(at) if at else 0
+        pte = mm.pages.pte(address)
         if pte & PTE_MAPPED:
             found[i] = 1
+        elif vma.flags & VM_HUGETLB:
+            found[i] = cached_unseen(mm, vma, address)
         elif not pte & PTE_SWAP and vma.inode is not None:
             found[i] = vma.inode.find(vma.page_offset(address, mm.page_shift)) != 0
     return found
+
+
+def cached_unseen(mm: Mm, vma: Vma, address: int) -> bool:
+    """mincore of a reserved huge page that is not mapped: whether its file has it, which is only asked where not even
+    the table for its entry is there (walk_hugetlb_range)."""
+    return mm.pages.level_at(address, pool_of(vma).shift) == 0 and index_of(mm, vma, address) in vma.inode.pages

@@ -25,6 +25,7 @@ cdef class Vma:
     cdef readonly AnonVma anon
     cdef readonly tuple chain
     cdef readonly object space
+    cdef public object promise
     cdef public object label
     cdef readonly Vma left, right, parent, previous, next
     cdef readonly uint64_t gap, widest

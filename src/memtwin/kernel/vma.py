@@ -58,7 +58,7 @@ class Vma:
     birth; two VMAs merge only when it runs on. inode: whose pages these are, or None. anonymous: no file, or /dev/zero
     privately (vma_is_anonymous); without inode and not anonymous: a file of which only the name is known. anon: the
     AnonVma for pages that are born here, from the first write fault on; chain: all that pages in here may belong to,
-    youngest first. label: what /proc/PID/maps shows, or None.
+    youngest first. promise: of reserved huge pages to this mapping, or None. label: what /proc/PID/maps shows, or None.
     """
 
     start: int
@@ -69,6 +69,7 @@ class Vma:
     inode: Any  # an Inode or None
     anonymous: bool
     space: Any
+    promise: Any  # a Promise of hugepool.py, or None
     anon: Any  # AnonVma or None
     chain: Any  # a tuple of AnonVmas, or None
     label: str | None
@@ -89,6 +90,7 @@ class Vma:
         """A VMA like this one for [start, end), not in the tree, its pgoff not yet moved; shares the chain."""
         new = new_vma(start, end, self.flags, self.pgoff, self.file, self.space)
         new.label = self.label
+        new.promise = self.promise
         if self.chain is not None:
             new.join(self.chain, self.anon)
         return new
@@ -131,6 +133,7 @@ def new_vma(start: int, end: int, flags: int, pgoff: int, file: Any, space: Any)
         vma.inode = opened.inode
         vma.anonymous = opened.kind == FILE_ZERO
     vma.space = space
+    vma.promise = None
     vma.anon = None
     vma.chain = None
     vma.label = None

@@ -36,8 +36,10 @@ class Machine:
 
     ram, swap: bytes, or text such as "64 MiB". page_size: 4096, 8192, 16384 or 65536 bytes; the profile's by default.
     profile: a kernel profile or its name. policy: which page goes when memory is short (kernel/policies), "two-list"
-    being Linux's; seed: of a policy that draws; overcommit: 0, 1 or 2 as in /proc/sys/vm/overcommit_memory. UserError:
-    sizes that make no machine, or an unknown profile or policy.
+    being Linux's; seed: of a policy that draws; overcommit: 0, 1 or 2 as in /proc/sys/vm/overcommit_memory. huge_pages:
+    how many huge pages are reserved for mmap with MAP_HUGETLB, as /proc/sys/vm/nr_hugepages has it, or by their size:
+    {"2 MiB": 16, "1 GiB": 1}. UserError: sizes that make no machine, more huge pages than its RAM holds, or an unknown
+    profile or policy.
 
     kernel: the machine as the kernel's rooms know it; processes: those that live, by pid; observers: see `observe`;
     calls: how many were observed.
@@ -52,8 +54,9 @@ class Machine:
         policy: str = "two-list",
         seed: int = 1,
         overcommit: int | None = None,
+        huge_pages: int | Mapping[int | str, int] = 0,
     ) -> None:
-        self.kernel = KernelMachine(ram, swap, page_size, profile, policy, seed, overcommit)
+        self.kernel = KernelMachine(ram, swap, page_size, profile, policy, seed, overcommit, huge_pages)
         self.processes: dict[int, Process] = {}
         self.observers: list[tuple[Callable[[Event], None], str]] = []
         self.calls = 0
