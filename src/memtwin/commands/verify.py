@@ -78,10 +78,10 @@ def command(
     if what == What.start:
         sys.exit(_start(program or [], as_json))
     with Scene() as scene:
-        host = Host(scene)
-        twin: Twin = KernelTwin() if against is Against.twin else Repeat(host)
+        host = Host(scene, huge=True)
+        twin: Twin = KernelTwin(huge_pages=host.huge_pages) if against is Against.twin else Repeat(host)
         try:
-            session = Session(twin, host)
+            session = Session(twin, host, huge=host.huge_pages > 0)
             if script:
                 sys.exit(_play_script(session, script, as_json))
             report = _run(session, seed or f"{random.SystemRandom().randrange(1 << 32):x}", ops, as_json)

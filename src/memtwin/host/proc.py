@@ -54,8 +54,8 @@ def parse_smaps(text: bytes) -> list[Smap]:
 
 
 def parse_status(text: str) -> dict[str, int]:
-    """The Vm… lines of /proc/PID/status in bytes: {"VmPTE": 24576, …}."""
-    fields = (line.split() for line in text.splitlines() if line.startswith(("Vm", "Rss")))
+    """The Vm…, Rss… and HugetlbPages lines of /proc/PID/status in bytes: {"VmPTE": 24576, …}."""
+    fields = (line.split() for line in text.splitlines() if line.startswith(("Vm", "Rss", "Huge")))
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in fields}
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from random import Random
 
 from memtwin.host.stage import Facts
+from memtwin.verify.hugeops import is_harmless, map_huge, use_huge
 from memtwin.verify.layout import KERNEL_OWN, Span, spans
 from memtwin.verify.operations import FILES, NO_FILE, Operation, Outcome
 
@@ -34,10 +35,13 @@ ERRORS_ODD = (5, 7, 26, 99, 1000)  # no such advice
 class Generator:
     """Makes one operation after the other; `note` tells it what the last one came to.
 
-    kinds: weights by operation name, to aim a run at something; what is not named keeps its weight.
+    kinds: weights by operation name, to aim a run at something; what is not named keeps its weight. huge: the machine
+    has reserved huge pages, and much is about them.
     """
 
-    def __init__(self, random: Random, facts: Facts, start: bytes, kinds: dict[str, int] | None = None) -> None:
+    def __init__(
+        self, random: Random, facts: Facts, start: bytes, kinds: dict[str, int] | None = None, huge: bool = False
+    ) -> None:
         self.random = random
         self.facts = facts
         self._texts: dict[int, bytes] = {0: start}
@@ -46,7 +50,11 @@ class Generator:
         self._due: list[Operation] = []
         self.heap = -(-facts.image_end // PAGE) * PAGE
         self.large = random.random() < 0.3  # a sequence about sizes around a huge page
-        weights = {**WEIGHTS, **(kinds or {})}
+        weights = {**WEIGHTS, **(HUGE_WEIGHTS if huge else {}), **(kinds or {})}
+        self.huge = huge
+        self.moving = huge and random.random() < 0.3
+        if self.moving:
+            weights["fork"] = 0
         self._makers: list[Callable[[Generator, int], Operation | None]] = [MAKERS[name] for name in weights]
         self._weights = list(weights.values())
 
@@ -58,7 +66,7 @@ class Generator:
             process = self.random.choice(list(self._texts))
             maker = self.random.choices(self._makers, self._weights)[0]
             operation = maker(self, process)
-            if operation is not None:
+            if operation is not None and (not self.huge or is_harmless(self, operation)):
                 return operation
 
     def note(self, operation: Operation, outcome: Outcome) -> None:
@@ -272,8 +280,10 @@ def _exit(g: Generator, process: int) -> Operation | None:
 MAKERS: dict[str, Callable[[Generator, int], Operation | None]] = {
     "mmap": _mmap, "munmap": _munmap, "mprotect": _mprotect, "mremap": _mremap, "brk": _brk, "madvise": _madvise,
     "mlock": _mlock, "mincore": _mincore, "msync": _msync, "touch": _touch, "fork": _fork, "exit": _exit,
+    "map huge": map_huge, "use huge": use_huge,
 }  # fmt: skip
 WEIGHTS = {
     "mmap": 24, "munmap": 9, "mprotect": 12, "mremap": 11, "brk": 4, "madvise": 12, "mlock": 5, "mincore": 2,
     "msync": 2, "touch": 24, "fork": 2, "exit": 2,
 }  # fmt: skip
+HUGE_WEIGHTS = {"map huge": 14, "use huge": 60, "fork": 5, "exit": 5}

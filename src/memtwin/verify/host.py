@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from memtwin.errors import UserError
 from memtwin.host import proc
 from memtwin.host.stage import (
     NOTHING,
@@ -25,11 +27,12 @@ from memtwin.host.stage import (
 )
 from memtwin.verify.disturbance import Watch
 from memtwin.verify.layout import spans
-from memtwin.verify.observation import Observation, Pages, observe
+from memtwin.verify.observation import POOL, Observation, Pages, observe
 from memtwin.verify.operations import NO_FILE, Operation, Outcome
 from memtwin.verify.scene import Scene
 
 PAGE = 4096
+POOL_SECONDS = 10.0
 
 
 class Start(NamedTuple):
@@ -46,14 +49,19 @@ class Start(NamedTuple):
 
 
 class Host:
-    """A stage with the scene's files. limits: see Stage."""
+    """A stage with the scene's files. limits: see Stage.
 
-    def __init__(self, scene: Scene, limits: Mapping[int, tuple[int, int]] | None = None) -> None:
+    huge: reserved huge pages are looked at, if the machine has a pool of them that nobody else uses; huge_pages: how
+    many there are then, else 0.
+    """
+
+    def __init__(self, scene: Scene, limits: Mapping[int, tuple[int, int]] | None = None, huge: bool = False) -> None:
         self.scene = scene
         self._limits = limits
         self._numbers = scene.numbers()
         self.stage = Stage(scene.passed(), limits)
         self._start: Start | None = None
+        self.huge_pages = host_pool() if huge else 0
         self._watch = Watch(scene.descriptors["file"])
 
     @property
@@ -62,14 +70,26 @@ class Host:
         return self.stage.facts
 
     def restart(self) -> Start:
-        """A fresh address space and the scene as at first. Descendants are ended."""
+        """A fresh address space and the scene as at first. Descendants are ended.
+
+        While other processes have reserved huge pages it is waited for them, as long as POOL_SECONDS; UserError then.
+        """
         self.stage.reap_all()
         self.scene.reset()
         self._watch.begin()
         maps = self.stage.fresh().maps
+        if self.huge_pages:
+            self._await_pool()
         if self._start is None or self._start.maps != maps:
             self._start = Start(self.facts, maps, self._resident(maps), self.scene.labels())
         return self._start
+
+    def _await_pool(self) -> None:
+        end = time.monotonic() + POOL_SECONDS
+        while host_pool() != self.huge_pages:
+            if time.monotonic() > end:
+                raise UserError(f"other processes use this machine's reserved huge pages: {read_pool()}")
+            time.sleep(0.05)
 
     def revive(self) -> Start:
         """A new stage after StageDied."""
@@ -139,7 +159,9 @@ class Host:
 
     def observe(self) -> Observation:
         """What /proc tells of all living processes now."""
-        return observe(self.facts, {process: _HostPages(pid) for process, pid in self.stage.pids.items()})
+        return observe(
+            self.facts, {process: _HostPages(pid) for process, pid in self.stage.pids.items()}, self.huge_pages > 0
+        )
 
     def disturbances(self) -> tuple[str, ...]:
         """What the kernel did of its own accord since the restart."""
@@ -165,6 +187,23 @@ class _HostPages(Pages):
 
     def map_count(self, pfn: int) -> int:
         return _map_counts().of(pfn)
+
+    def pool(self) -> dict[str, int]:
+        return read_pool()
+
+
+def read_pool() -> dict[str, int]:
+    """The lines of /proc/meminfo that POOL names."""
+    lines = (line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    return {name: int(rest.split()[0]) for name, rest in lines if name in POOL}
+
+
+def host_pool() -> int:
+    """How many reserved huge pages of the usual size this machine has; 0 when another process has some of them."""
+    pool = read_pool()
+    if pool.get("HugePages_Rsvd") or pool.get("HugePages_Free") != pool.get("HugePages_Total"):
+        return 0
+    return pool.get("HugePages_Total", 0)
 
 
 def _map_counts() -> proc.MapCounts:

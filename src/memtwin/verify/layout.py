@@ -7,6 +7,8 @@ import re
 from typing import NamedTuple
 
 _ANONYMOUS_SHARED = re.compile(rb" 00:01 (\d+) +/dev/zero \(deleted\)")
+HUGE_NAME = b"/anon_hugepage (deleted)"
+_ANONYMOUS_HUGE = re.compile(rb" [0-9a-f]+:[0-9a-f]+ (\d+) +/anon_hugepage \(deleted\)")
 KERNEL_OWN = (b"[vvar]", b"[vvar_vclock]", b"[vdso]", b"[vsyscall]")
 
 
@@ -34,8 +36,9 @@ def spans(maps: bytes) -> list[Span]:
 class Renamer:
     """Makes maps texts of two runs comparable.
 
-    The inode of an anonymous shared mapping is a number the kernel takes from a counter of the whole machine: it is
-    renamed in order of appearance. [vsyscall] is a fixed line that belongs to no VMA: it is dropped.
+    The inode of an anonymous shared mapping, or of one of reserved huge pages, is a number the kernel takes from a
+    counter of the whole machine: it is renamed in order of appearance. [vsyscall] is a fixed line that belongs to no
+    VMA: it is dropped.
     """
 
     def __init__(self) -> None:
@@ -46,8 +49,15 @@ class Renamer:
             maps = maps[: maps.rindex(b"\n", 0, -1) + 1]
         if b"/dev/zero (deleted)" in maps:
             maps = _ANONYMOUS_SHARED.sub(self._rename, maps)
+        if HUGE_NAME in maps:
+            maps = _ANONYMOUS_HUGE.sub(self._rename_huge, maps)
         return maps
 
     def _rename(self, match: re.Match[bytes]) -> bytes:
-        name = self._names.setdefault(match[1], len(self._names) + 1)
-        return b" 00:01 #%d /dev/zero (deleted)" % name
+        return b" 00:01 #%d /dev/zero (deleted)" % self._number(match[1])
+
+    def _rename_huge(self, match: re.Match[bytes]) -> bytes:
+        return b" #%d %s" % (self._number(b"huge " + match[1]), HUGE_NAME)
+
+    def _number(self, inode: bytes) -> int:
+        return self._names.setdefault(inode, len(self._names) + 1)

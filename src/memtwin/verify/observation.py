@@ -5,6 +5,8 @@ Compared: smaps fields and VmFlags of each VMA, pagemap's state bits of each pag
 mapped, which pages of all processes share one frame (frame numbers themselves are renamed in order of appearance),
 and the exact Vm… lines of status.
 
+On a machine with a pool of reserved huge pages also what smaps, status and meminfo say of those.
+
 Left out by rule, because the kernel itself is not exact there (batched per CPU, timed, or random): the fields in
 NOT_EXACT everywhere, those in NOT_EXACT_ON_DISK for mappings of files on disk, and the pages of the program itself.
 """
@@ -20,9 +22,10 @@ import numpy as np
 
 from memtwin.host.proc import PFN_MASK, PRESENT, STATE_BITS, Smap, parse_smaps, parse_status
 from memtwin.host.stage import Facts
+from memtwin.verify.layout import HUGE_NAME
 
 PAGE = 4096
-MOST_PAGES = 4096  # of one VMA that are looked at one by one
+MOST_PAGES = 4096  # of one VMA that are looked at one by one; of a reserved huge page only the first and the last
 
 EXACT = (
     "Size", "KernelPageSize", "MMUPageSize", "Rss", "Pss", "Pss_Dirty", "Shared_Clean", "Shared_Dirty",
@@ -39,6 +42,8 @@ NOT_EXACT_ON_DISK = {
     "Shared_Clean": "as Pss_Dirty", "Shared_Dirty": "as Pss_Dirty",
     "Private_Clean": "as Pss_Dirty", "Private_Dirty": "as Pss_Dirty",
 }  # fmt: skip
+HUGE_SIZES, HUGE_STATUS = ("Shared_Hugetlb", "Private_Hugetlb"), ("HugetlbPages",)
+POOL = ("HugePages_Total", "HugePages_Free", "HugePages_Rsvd", "HugePages_Surp")
 STATUS = ("VmSize", "VmLck", "VmData", "VmStk", "VmExe", "VmLib", "VmPTE")
 FLAGS_LEFT_OUT = frozenset(("sd",))  # soft-dirty: not every kernel has it
 
@@ -82,18 +87,24 @@ class Pages(ABC):
     def map_count(self, pfn: int) -> int:
         """How often the frame is mapped, of all processes."""
 
+    @abstractmethod
+    def pool(self) -> dict[str, int]:
+        """The lines of /proc/meminfo that POOL names."""
 
-def observe(facts: Facts, processes: Mapping[int, Pages]) -> Observation:
-    """Look at all processes, in the order of their numbers."""
+
+def observe(facts: Facts, processes: Mapping[int, Pages], huge: bool = False) -> Observation:
+    """Look at all processes, in the order of their numbers. huge: also at reserved huge pages."""
     names: dict[int, int] = {}
-    return {number: _observe_process(facts, processes[number], names) for number in sorted(processes)}
+    return {number: _observe_process(facts, processes[number], names, huge) for number in sorted(processes)}
 
 
-def _observe_process(facts: Facts, pages: Pages, names: dict[int, int]) -> SeenProcess:
+def _observe_process(facts: Facts, pages: Pages, names: dict[int, int], huge: bool) -> SeenProcess:
     vmas = [vma for vma in parse_smaps(pages.smaps()) if _is_compared(facts, vma)]
-    status = parse_status(pages.status())
+    status = parse_status(pages.status()) | (pages.pool() if huge else {})
+    fields = (*STATUS, *HUGE_STATUS, *POOL) if huge else STATUS
+    sizes = (*EXACT, *HUGE_SIZES) if huge else EXACT
     return SeenProcess(
-        tuple(_observe_vma(vma, pages, names) for vma in vmas), tuple((name, status[name]) for name in STATUS)
+        tuple(_observe_vma(vma, pages, names, sizes) for vma in vmas), tuple((name, status[name]) for name in fields)
     )
 
 
@@ -104,15 +115,19 @@ def _is_compared(facts: Facts, vma: Smap) -> bool:
 
 
 def _on_disk(vma: Smap) -> bool:
-    return b" /" in vma.head and b"/memfd:" not in vma.head and b"/dev/zero" not in vma.head
+    in_memory = (HUGE_NAME, b"/memfd:", b"/dev/zero")
+    return b" /" in vma.head and not any(name in vma.head for name in in_memory)
 
 
-def _observe_vma(vma: Smap, pages: Pages, names: dict[int, int]) -> Seen:
+def _observe_vma(vma: Smap, pages: Pages, names: dict[int, int], compared: tuple[str, ...]) -> Seen:
     on_disk = _on_disk(vma)
-    sizes = [(name, vma.sizes[name]) for name in EXACT if not (on_disk and name in NOT_EXACT_ON_DISK)]
+    sizes = [(name, vma.sizes[name]) for name in compared if not (on_disk and name in NOT_EXACT_ON_DISK)]
     entries = np.frombuffer(pages.pagemap(vma.start, min((vma.end - vma.start) // PAGE, MOST_PAGES)), np.uint64)
     seen = []
+    whole = vma.sizes["KernelPageSize"] // PAGE
     for page in np.flatnonzero(entries & np.uint64(STATE_BITS)).tolist():
+        if 0 < page % whole < whole - 1:  # between the first and the last of a reserved huge page
+            continue
         entry = int(entries[page])
         seen.append((page, entry & STATE_BITS, *_frame(entry, pages, names)))
     head = b" ".join(vma.head.split(None, 2)[:2])

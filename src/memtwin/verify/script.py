@@ -34,6 +34,7 @@ from memtwin.twin.environment import settings_of
 from memtwin.twin.machine import Machine
 from memtwin.twin.process import Process
 from memtwin.twin.program import Image, image_of
+from memtwin.verify.host import host_pool
 
 _RAM = 16 << 30  # bytes: more than a script touches
 LEFT_OUT = (
@@ -92,7 +93,7 @@ def twin_of(host: HostProcess, environment: Mapping[str, str] | None = None) -> 
     release = host_release()
     if release not in RELEASES:
         raise UserError(f"this machine has glibc {release}, which is not modelled: {', '.join(RELEASES)} are")
-    machine = Machine(ram=_RAM, swap=_host_swap())
+    machine = Machine(ram=_RAM, swap=_host_swap(), huge_pages=host_pool())
     settings = settings_of(environment or {}, release)
     return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host), **settings)
 

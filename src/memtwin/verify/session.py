@@ -77,7 +77,7 @@ class Session:
     """A twin and a host, and how they are held against each other.
 
     length: operations in a sequence, which begins with a fresh process. observe_every: operations between two looks
-    at pages; 0 never looks. kinds: see Generator.
+    at pages; 0 never looks. kinds, huge: see Generator.
     """
 
     def __init__(
@@ -87,7 +87,9 @@ class Session:
         length: int = 120,
         observe_every: int = 40,
         kinds: dict[str, int] | None = None,
+        huge: bool = False,
     ) -> None:
+        self.huge = huge
         self.twin = twin
         self.host = host
         self.length = length
@@ -97,7 +99,7 @@ class Session:
     def run(self, seed: str) -> tuple[Played, Difference | None]:
         """One random sequence: what the twin made of it and the first difference."""
         start = self._restart()
-        generator = Generator(Random(seed), start.facts, start.maps, self.kinds)
+        generator = Generator(Random(seed), start.facts, start.maps, self.kinds, self.huge)
         played = Played()
         while len(played.operations) < self.length and played.broken is None:
             operation = generator.next()

@@ -14,6 +14,7 @@ from memtwin.kernel.check import validate_machine
 from memtwin.kernel.files import File
 from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO
 from memtwin.kernel.machine import Machine
+from memtwin.kernel.meminfo import huge_pages
 from memtwin.kernel.procfs import NAME_COLUMN, maps_line, vma_name
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
@@ -33,11 +34,13 @@ _Player = Callable[["KernelTwin", AddressSpace, tuple[int, ...]], Outcome]
 class KernelTwin:
     """A machine of the twin that becomes the host's stage at each restart.
 
-    make_machine: the machine to start on, so that tests can give a broken one.
+    make_machine: the machine to start on, so that tests can give a broken one. huge_pages: reserved on that machine;
+    they are looked at if there are any.
     """
 
-    def __init__(self, make_machine: Callable[[], Machine] = Machine) -> None:
+    def __init__(self, make_machine: Callable[..., Machine] = Machine, huge_pages: int = 0) -> None:
         self._make_machine = make_machine
+        self._huge_pages = huge_pages
         self._facts: Facts | None = None
         self._looks = 0
         self.spaces: dict[int, AddressSpace] = {}
@@ -45,7 +48,7 @@ class KernelTwin:
     def restart(self, start: Start) -> None:
         """A process like the host's: its mappings as maps has them, its pages resident as pagemap has them."""
         self._facts = start.facts
-        self.machine = self._make_machine()
+        self.machine = self._make_machine(huge_pages=self._huge_pages) if self._huge_pages else self._make_machine()
         self.files = open_files(self.machine, start)
         space = AddressSpace(self.machine, window_bits=32)
         space.set_layout(space.mmap_base, -(-start.facts.image_end // PAGE) * PAGE)
@@ -75,7 +78,9 @@ class KernelTwin:
     def observe(self) -> Observation:
         """What is to be seen of all living processes."""
         assert self._facts is not None
-        return observe(self._facts, {process: _TwinPages(space) for process, space in self.spaces.items()})
+        return observe(
+            self._facts, {process: _TwinPages(space) for process, space in self.spaces.items()}, self._huge_pages > 0
+        )
 
     def validate(self) -> None:
         """Check all structures of the twin, every third time: it takes longer than what it checks."""
@@ -102,6 +107,9 @@ class _TwinPages(Pages):
 
     def map_count(self, pfn: int) -> int:
         return 0 if pfn == self.space.zero_pfn else int(self.space.frames.state(pfn)["mapped"])
+
+    def pool(self) -> dict[str, int]:
+        return {name: count % 2**64 for name, count in huge_pages(self.space.machine).items()}
 
 
 def open_files(machine: Machine, start: Start) -> list[File]:
@@ -242,7 +250,19 @@ def _nothing(twin: KernelTwin, space: AddressSpace, arguments: tuple[int, ...]) 
     return Outcome(0)
 
 
-_CALLS = ("munmap", "mprotect", "mremap", "brk", "madvise", "mlock", "mlock2", "munlock", "msync")
+_CALLS = (
+    "munmap",
+    "mprotect",
+    "mremap",
+    "brk",
+    "madvise",
+    "mlock",
+    "mlock2",
+    "munlock",
+    "mlockall",
+    "munlockall",
+    "msync",
+)
 _PLAY: dict[str, _Player] = {
     **{name: _call(name) for name in _CALLS},
     "mmap": _mmap, "mincore": _mincore, "touch_read": _touch_read, "touch_write": _touch_write,
