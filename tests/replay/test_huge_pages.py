@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 from tests.replay.conftest import Recorder
+from tests.verify.huge_pool import huge_pool, on_request
 
 from memtwin.replay.replay import replay
 from memtwin.replay.result import ProcessResult
-from memtwin.replay.twin import profile_for
+from memtwin.replay.twin import pool_for, profile_for
 from memtwin.trace.header import Header
 from memtwin.trace.reader import Trace
 
@@ -72,6 +73,29 @@ def test_a_machine_that_always_gives_huge_pages(always: None, recorded: Recorder
     result = equal_heap(recorded(programs / "fragment", MALLOC_TOP_PAD_=str(64 << 20)))
     assert any("khugepaged" in note for note in result.notes)
     assert result.minor_faults < 41_000 / 10  # a heap of 136 MiB in pages of 4 KiB
+
+
+@on_request
+def test_a_heap_of_reserved_huge_pages(recorded: Recorder, programs: Path) -> None:
+    """More than the pool has, so that glibc falls back to small pages in the middle. RSS counts no reserved ones.
+
+    The tunable is for the program alone: `memtwin record` would use the pool as well.
+    """
+    command = ("/usr/bin/env", "GLIBC_TUNABLES=glibc.malloc.hugetlb=2", programs / "fragment")
+    with huge_pool(24):
+        with_pool = recorded(*command).processes[-1]
+        assert with_pool.header.free_huge_pages["2097152"] == 24
+        result = replay(recorded(*command)).processes[-1]
+    assert result.exact
+    without = replay(recorded("/usr/bin/env", "A=", *command[1:])).processes[-1]
+    assert without.exact
+    assert result.peak_rss_bytes < without.peak_rss_bytes - 20 * (2 << 20)
+
+
+def test_the_twin_s_pool_is_the_machine_s() -> None:
+    header = Header("1", 1, 0, kernel="6.18.0", free_huge_pages={"2097152": 24, "1073741824": 100, "16384": 9})
+    assert pool_for(header, profile_for(header)) == {2 << 20: 24, 1 << 30: 16}
+    assert not any(pool_for(Header("1", 1, 0, kernel="6.18.0"), profile_for(header)).values())
 
 
 @pytest.mark.parametrize("word", ["never", "madvise", "always"])

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from tests.verify.huge_pool import huge_pool, on_request
 
 from memtwin.commands.verify_libc import format_report, nearest_library, run
 from memtwin.host.libcs import available, find_libc, host_release
@@ -33,7 +34,20 @@ def test_no_difference(libc):
     assert report.differences == []
 
 
+@on_request
+def test_no_difference_with_a_pool_of_huge_pages(libc):
+    """hugetlb=2 and sizes with a real pool, which now and then is too small."""
+    seed = f"{random.randrange(1 << 32):x}"
+    with huge_pool(24):
+        report = verify(libc, seed, 30_000, LibcTwin, ["huge"])
+    print(format_report(report))
+    assert report.operations >= 30_000
+    assert report.differences == []
+
+
 SCRIPTS = {
+    "heaps of 4 GiB have length 0 in 32 bits": "environment GLIBC_TUNABLES=glibc.malloc.hugetlb=1073741824\n"
+    "start thread 1\nthread 1: p79 = malloc(2512)\nstop\n",
     "perturb skips what comes through the cache": "environment GLIBC_TUNABLES=glibc.malloc.perturb=85\n"
     + "".join(f"p{i} = malloc(1500)\np99 = malloc(20)\n" for i in range(4))
     + "".join(f"free(p{i})\n" for i in range(4)) + "p5 = malloc(1500)\nstop\n",

@@ -98,7 +98,7 @@ def reserve_heap(s: State, extra: int) -> int:
     extra: flags of the mapping.
     """
     flags = MAP_PRIVATE_ANONYMOUS | extra
-    size = s.heap_max
+    size = s.heap_max & s.word_mask
     if s.aligned_heap_area:
         wanted = s.aligned_heap_area
         s.aligned_heap_area = 0

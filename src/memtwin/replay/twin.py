@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAIN_ARENA, MP = 0xC60, 0x340  # in the library's writable mapping; only which pages they dirty depends on it
 _SPARE = 0x10000  # for main_arena where no library is mapped: below everything, where it is in nobody's way
+_POOL_BYTES = 32 << 30  # of reserved huge pages at most; the machine has 64 GiB of RAM
 _FORKED_WINDOW_BITS = 40  # many children may be alive at a time
 
 
@@ -68,6 +69,14 @@ def profile_for(header: Header) -> KernelProfile:
     return replace(chosen, thp=header.huge_pages or chosen.thp)
 
 
+def pool_for(header: Header, profile: KernelProfile) -> dict[int | str, int]:
+    """The reserved huge pages that were free on the recorded machine when the trace began, by their size in bytes; of
+    a larger pool as many as the twin's machine has room for."""
+    room = _POOL_BYTES // max(len(profile.huge_sizes), 1)
+    free = {int(size): count for size, count in header.free_huge_pages.items()}
+    return {size: min(free.get(size, 0), room // size) for size in profile.huge_sizes}
+
+
 def _check_known(release: str) -> None:
     """UserError: the recorded release is not modelled; it says what may be done."""
     try:
@@ -95,7 +104,8 @@ class Twin:
         corrections: dict[int, Correction] | None = None,
     ) -> Twin:
         """A process before its first event, laid out as the snapshot says. UserError: an unknown glibc or setting."""
-        space = AddressSpace(Machine(profile=profile_for(header)))
+        profile = profile_for(header)
+        space = AddressSpace(Machine(profile=profile, huge_pages=pool_for(header, profile)))
         mappings = Mappings(space, corrections)
         mappings.begin(header, snapshot)
         library = library_data(header, snapshot, mappings)

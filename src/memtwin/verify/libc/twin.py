@@ -20,15 +20,18 @@ import numpy.typing as npt
 
 from memtwin.host.player import ENTRY, HIDDEN, MapsLine, Play, Player
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.flags import VM_HUGETLB
 from memtwin.kernel.hostprofile import names_mappings
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.profile import KernelProfile
+from memtwin.kernel.status import pagemap
 from memtwin.libc.malloc import Malloc
 from memtwin.libc.parameters import write_mp
 from memtwin.libc.release import find_release
 from memtwin.libc.tunables import tunables_of
 from memtwin.trace.schema import Op
 from memtwin.verify.golden import profile
+from memtwin.verify.host import host_pool
 from memtwin.verify.libc.performing import Performer
 
 PAGE = 4096
@@ -273,6 +276,11 @@ class LibcTwin:
         """See Twin."""
         pages = np.zeros((end - start) // PAGE, np.bool_)
         self._mark_resident(pages, start, 0, len(pages))
+        for vma in self.space.vmas():
+            if vma.flags & VM_HUGETLB and vma.start < end and vma.end > start:
+                first, last = (max(vma.start, start) - start) // PAGE, (min(vma.end, end) - start) // PAGE
+                entries = np.frombuffer(pagemap(self.space, start + first * PAGE, last - first), np.uint64)
+                pages[first:last] = entries >> np.uint64(63) != 0
         return pages
 
     def _mark_resident(self, pages: npt.NDArray[np.bool_], start: int, first: int, last: int) -> None:
@@ -301,7 +309,7 @@ def processors(release: str) -> int:
 
 def space_like(player: Player) -> AddressSpace:
     """An address space with the mappings of a player that stands before its first operation, and main_arena's bytes."""
-    space = AddressSpace(Machine(profile=_kernel()), 40, player.libc.word == 4)
+    space = AddressSpace(Machine(profile=_kernel(), huge_pages=host_pool()), 40, player.libc.word == 4)
     space.set_layout(space.task_size - _TASK_TOP_GAP & -PAGE, player.start_brk())
     space.data_bytes = player.data_bytes()
     for line in player.start_maps:
