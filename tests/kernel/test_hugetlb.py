@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from memtwin import Machine as Twin
@@ -19,6 +20,7 @@ from memtwin.kernel.meminfo import huge_pages, meminfo, meminfo_text
 from memtwin.kernel.overcommit import Overcommit
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
+from memtwin.kernel.tlb import Tlb
 
 PAGE, HUGE, GIB = 4096, 2 << 20, 1 << 30
 PRIVATE, SHARED, NORESERVE, FIXED = 0x40022, 0x40021, 0x4000, 0x10
@@ -215,3 +217,17 @@ def test_before_6_9_a_page_that_goes_is_promised_to_nobody() -> None:
         assert pool(machine) == (2, 2, reserved)
         space.release_all()
         assert pool(machine) == (2, 2, 0)
+
+
+def test_a_tlb_holds_one_with_one_entry_and_frames_know_who_maps_them() -> None:
+    _, space = machine_and_space()
+    at = space.sys_mmap(0, HUGE, 3, PRIVATE, None, 0)
+    space.touch(at, 1, WRITE)
+    buffer = Tlb(page_size=PAGE, levels=4)
+    buffer.access(np.arange(at, at + HUGE, PAGE, dtype=np.uint64), space)
+    assert (buffer.counts.walks, buffer.counts.accesses) == (1, 512)
+    process = Twin("64 MiB", huge_pages=1).spawn()
+    place = process.mmap(length=HUGE, flags=PRIVATE)
+    process.write(place, b"x")
+    frames = [frame for address, frame in process.mapped_frames() if place <= address < place + HUGE]
+    assert frames == list(range(frames[0], frames[0] + 512))

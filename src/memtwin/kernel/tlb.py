@@ -271,7 +271,8 @@ class Tlb:
 
 
 def is_huge(space: AddressSpace, address: int) -> bool:
-    """Whether a huge page maps the address."""
+    """Whether a huge page maps the address, a transparent or a reserved one, whose size is taken for the usual one."""
     if address >= space.task_size:
         return False
-    return bool(space.pages.is_huge(address))
+    pages = space.pages
+    return bool(pages.is_huge(address) or (pages.reserved and pages.reserved_at(address)))

@@ -303,9 +303,10 @@ class Process(ThreadCalls):
     def mapped_frames(self) -> Iterator[tuple[int, int]]:
         """(address, frame) of every present page, from low to high."""
         shift = self.space.page_shift
-        for address, entry, _ in self.space.pages.entries():
+        for start, entry, size in self.space.pages.entries():
             if entry & 1:
-                yield address, entry >> shift
+                for address in range(start, start + size, 1 << shift):
+                    yield address, (entry >> shift) + ((address - start) >> shift)
 
     def __repr__(self) -> str:
         state = f"ended: {self.ended}" if self.ended else f"{self.space.rss_pages} pages resident"
