@@ -5,6 +5,7 @@ from memtwin.kernel.addrspace cimport AddressSpace
 from memtwin.libc.arena cimport arena_of, arenas_after_fork, release_arena
 from memtwin.libc.bins cimport *
 from memtwin.libc.give cimport free_rest, munmap_chunk, systrim
+from memtwin.libc.hugepages cimport set_hugetlb
 from memtwin.libc.more cimport mremap_chunk
 from memtwin.libc.serve cimport (aligned_block, calloc_cached, calloc_from_arena, flush_tcache, free_chunk, from_arena,
                                  init_tcache, malloc_by_size)
@@ -24,7 +25,6 @@ cdef class Malloc(State):
     cdef uint64_t realloc_mapped(self, uint64_t mem, uint64_t request, uint64_t nb) noexcept
     cdef bint stays(self, uint64_t mem, uint64_t request) noexcept
     cdef void set_tcache_max(self, uint64_t value) noexcept
-    cdef void set_hugetlb(self, uint64_t value) noexcept
     cdef bint trim_arena(self, uint64_t av, uint64_t pad) noexcept
     cdef bint discard_pages(self, uint64_t p) noexcept
     cpdef uint64_t malloc(self, uint64_t request) noexcept

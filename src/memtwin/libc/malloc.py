@@ -23,6 +23,7 @@ if not cython.compiled:
     from memtwin.libc.arena import arena_of, arenas_after_fork, release_arena
     from memtwin.libc.bins import bin_at, bin_index, chunk_size, consolidate, init_arena, misaligned, request_size
     from memtwin.libc.give import free_rest, munmap_chunk, systrim
+    from memtwin.libc.hugepages import set_hugetlb
     from memtwin.libc.more import mremap_chunk
     from memtwin.libc.serve import (
         aligned_block,
@@ -41,14 +42,9 @@ if not cython.compiled:
         ENOMEM,
         IS_MMAPPED,
         MADV_DONTNEED,
-        MAP_HUGE_SHIFT,
-        MAP_HUGETLB,
         NBINS,
         PREV_INUSE,
         SIZE_BITS,
-        THP_ALWAYS,
-        THP_MADVISE,
-        THP_NEVER,
         get,
         get16,
         put,
@@ -401,31 +397,7 @@ class Malloc(State):
         elif name == "tcache_unsorted_limit":
             self.tcache_unsorted_limit = value
         elif name == "hugetlb":
-            self.set_hugetlb(value & self.word_mask)
-
-    def set_hugetlb(self, value: int) -> None:
-        """The tunable hugetlb: 1 asks for transparent huge pages, 2 maps huge ones, more is their size in bytes."""
-        space = self.space
-        if value == 0 and self.thp_always:
-            self.thp_mode = THP_NEVER
-        elif value == 1:
-            self.thp_mode = (THP_NEVER, THP_MADVISE, THP_ALWAYS)[space.thp]
-            if self.thp_mode == THP_MADVISE or (self.thp_mode == THP_ALWAYS and self.thp_always):
-                self.thp_pagesize = space.huge_size
-        elif value >= 2:
-            self.hp_pagesize = space.huge_size if value == 2 else value if value in space.profile.huge_sizes else 0
-            shift = self.hp_pagesize.bit_length() - 1
-            self.hp_flags = MAP_HUGETLB | shift << MAP_HUGE_SHIFT if self.hp_pagesize else 0
-
-    def begin_huge(self, threshold_is_set: bool) -> None:
-        """After the tunables: with huge pages to map, the main arena has no break, and an mmap threshold of its own."""
-        if self.hp_pagesize == 0 or (self.fixed_heap_max and self.hp_pagesize > self.heap_max):
-            return
-        self.morecore_fails = True
-        if not self.fixed_heap_max:
-            self.heap_max = 4 * self.hp_pagesize
-        if self.mmap_threshold_of_huge and not threshold_is_set:
-            self.set_parameter(-3, self.hp_pagesize)
+            set_hugetlb(self, value & self.word_mask)
 
     def set_tcache_max(self, value: int) -> None:
         """The tunable tcache_max: the largest request that is cached; refused when there is no bin for it."""

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from memtwin.errors import UserError
+from memtwin.libc.hugepages import begin_huge
 
 if TYPE_CHECKING:
     from memtwin.libc.malloc import Malloc
@@ -160,4 +161,4 @@ def apply_tunables(malloc: Malloc, tunables: Mapping[str, int]) -> None:
     for name in known:
         if name in tunables and TUNABLES[name].takes(tunables[name], minor, malloc.word):
             malloc.set_tunable(name, _as_signed(tunables[name], 64))
-    malloc.begin_huge("mmap_threshold" in tunables)
+    begin_huge(malloc, "mmap_threshold" in tunables)
