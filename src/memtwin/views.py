@@ -142,22 +142,32 @@ class FramesView(Drawn):
 
 @dataclass(frozen=True)
 class WalkLevel:
-    """One step of a page-table walk: the table's name ("PGD" … "PTE"), the index in it, the entry found there."""
+    """One step of a page-table walk: the table's name ("PGD" … "PTE"), the index in it, the entry found there.
+
+    shift: how many bits of the address lie below those of the index.
+    """
 
     name: str
     index: int
     entry: int
     present: bool
+    shift: int
 
 
 @dataclass(frozen=True, repr=False)
 class WalkView(Drawn):
-    """How an address is translated: one level after the other, then the offset in the page."""
+    """How an address is translated: one level after the other, then the offset in the page.
+
+    The walk ends where an entry maps a page, early for a huge page, or where one is not present: frame is None then.
+    frame: that of the smallest page that holds the address; offset: in the page that the last entry maps, whose number
+    of bits is offset_bits. index_bits: how many bits of the address choose an entry of a table.
+    """
 
     address: int
     levels: tuple[WalkLevel, ...]
     offset: int
     offset_bits: int
+    index_bits: int
     frame: int | None
 
     def __repr__(self) -> str:

@@ -62,8 +62,8 @@ PAGES = (
 )  # fmt: skip
 FRAMES = FramesView(64, 60, tuple(Frame(n, "shared" if n == 5 else "free" if n > 8 else "anonymous",
                                         ((1, 4096), (2, 4096)) if n == 5 else (), 2) for n in range(64)))  # fmt: skip
-WALK = WalkView(0x7FFFF7FF8123, (WalkLevel("PGD", 255, 0x1067, True), WalkLevel("PUD", 511, 0x2067, True),
-                                 WalkLevel("PMD", 447, 0x3067, True), WalkLevel("PTE", 504, 0x8000000000039867, True)), 0x123, 12, 57)  # fmt: skip
+WALK = WalkView(0x7FFFF7FF8123, (WalkLevel("PGD", 255, 0x1067, True, 39), WalkLevel("PUD", 511, 0x2067, True, 30),
+                                 WalkLevel("PMD", 447, 0x3067, True, 21), WalkLevel("PTE", 504, 0x8000000000039867, True, 12)), 0x123, 12, 9, 57)  # fmt: skip
 APART = (
     PagesView(1, 4096, (Page(0x7FFFF7FF8000, "anonymous", 57, writable=True), *PAGES[0].pages[1:])),
     PagesView(2, 4096, (Page(0x7FFFF7FF8000, "anonymous", 92, writable=True), PAGES[1].pages[1])),
@@ -117,7 +117,7 @@ PICTURES: dict[str, Callable[[str], str]] = {  # by name: drawn in a language
     "buddy after": lambda language: p.buddy(BUDDY, BuddyView(64, ((), (), (), (), (), (32,))), language=language),
     "word": lambda language: p.word(WordView(0x7FFFF7FF8810, b"\xa5" + bytes(range(1, 8)), 4096), language=language),
     "regions": lambda language: p.regions(GROWN, SPACE, language=language),
-    "copy on write": lambda language: p.copy_on_write(PAGES, APART, language=language),
+    "copy on write": lambda language: p.copy_on_write(APART, PAGES, language=language),
     "paging": lambda language: p.paging(IN, OUT, language=language),
     "layout": lambda language: p.layout(STRUCT, language=language),
     "layout after": lambda language: p.layout(ORDERED, STRUCT, language=language),

@@ -22,7 +22,10 @@ from memtwin.views import EventsView
 
 ROOT = Path(memtwin.__file__).parent
 TABLES = {"pictures": on_pictures.KOREAN, "twin": of_twin.KOREAN}
-ROOMS = {"pictures": sorted((ROOT / "pictures").glob("*.py")), "twin": [ROOT / "twin" / "explain.py"]}
+ROOMS = {
+    "pictures": sorted((ROOT / "pictures").glob("*.py")),
+    "twin": [ROOT / "twin" / name for name in ("explain.py", "unmapped.py")],
+}
 FROM_ELSEWHERE = {"main", "events", "seconds", *(kind.kind for kind in KINDS.values())}  # views bring them along
 
 # What is the same in every language: names of C, of glibc and of processors, sizes, permissions; names that the tests gave.

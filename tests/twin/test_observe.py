@@ -3,13 +3,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 
-from memtwin import Machine, Process, UserError
+from memtwin import Machine, MemoryFault, Process, UserError
+from memtwin.constants import CONSTANTS as C
 from memtwin.kernel.tlb import Tlb
 from memtwin.pictures import regions
 from memtwin.twin import observe
 from memtwin.units import format_size
+from memtwin.views import Region
+
+HUGE = 2 << 20
 
 
 @pytest.fixture
@@ -151,3 +158,92 @@ def test_the_swap_device_says_whose_pages_it_holds() -> None:
     out = [page for page in after.pages.pages if page.state == "swapped"]
     assert [owner for owner in after.swap.owners if owner] == [(1, page.address) for page in out]
     assert after.svg(before).startswith("<svg") and after.swap.svg(before.swap).startswith("<svg")
+
+
+@pytest.mark.parametrize("reserved", [False, True])
+def test_the_walk_of_a_huge_page_ends_at_the_entry_that_maps_it(reserved: bool) -> None:
+    process = Machine(ram="64 MiB", huge_pages=2 if reserved else 0).spawn()
+    if reserved:
+        start = process.mmap(length=HUGE, flags=C["MAP_PRIVATE"] | C["MAP_ANONYMOUS"] | C["MAP_HUGETLB"])
+    else:
+        start = process.mmap(length=2 * HUGE) + HUGE - 1 & -HUGE
+        process.madvise(start, HUGE, C["MADV_HUGEPAGE"])
+    process.write(start, b"x")
+    view = process.walk(start + 0x12345)
+    assert [(level.name, level.shift) for level in view.levels] == [("PGD", 39), ("PUD", 30), ("PMD", 21)]
+    assert (view.offset, view.offset_bits, view.index_bits) == (0x12345, 21, 9)
+    assert view.frame == process.pages(start + 0x12345, 1).pages[0].frame
+    assert f"One entry maps the huge page of 2.00 MiB at {start:#x}" in process.explain(start + 0x12345)
+    assert "bits 20 to 0" in view.svg() and "bits 29 to 21" in view.svg()
+    process.munmap(start + 4096, 4096)  # a reserved one stays whole: it has no small pages
+    assert len(process.walk(start).levels) == (3 if reserved else 4)
+
+
+def test_an_early_end_of_the_walk_names_the_bits_of_each_level(process: Process) -> None:
+    view = process.walk(0x1234567000)
+    assert view.frame is None and len(view.levels) < 4 and "bits 47 to 39" in view.svg()
+
+
+def stack_of(process: Process) -> Region:
+    return next(region for region in process.address_space().regions if region.kind == "stack")
+
+
+def happens(process: Process, address: int, access: str = "read") -> tuple[str, int]:
+    """What an access does: the error's class and code, or "" and how many faults it took."""
+    before = process.minflt
+    try:
+        _ = process.read(address, 1) if access == "read" else process.write(address, b"x")
+    except MemoryFault as fault:
+        return type(fault).__name__, fault.code
+    return "", process.minflt - before
+
+
+def test_what_is_explained_of_an_address_is_what_an_access_does() -> None:
+    def told(say: Callable[[Process], int]) -> tuple[str, tuple[str, int], tuple[str, int]]:
+        one, two = (Machine(ram="64 MiB").spawn() for _ in range(2))
+        at = say(one)
+        assert say(two) == at
+        return one.explain(at), happens(one, at), happens(two, at, "write")
+
+    def guard(p: Process) -> int:
+        p.madvise(start := p.mmap(length=8192), 4096, C["MADV_GUARD_INSTALL"])
+        return start
+
+    def past_end(p: Process) -> int:
+        return p.mmap(length=8192, flags=C["MAP_SHARED"], fd=p.memfd_create("short")) + 4096
+
+    nothing, forbidden = ("SegmentationFault", 1), ("SegmentationFault", 2)
+    assert told(lambda p: 1 << 47)[1:] == (("SegmentationFault", 128),) * 2
+    assert "is no address: the processor translates 48 bits" in told(lambda p: 1 << 47)[0]
+    assert "is the kernel's" in told(lambda p: -4096 & (1 << 64) - 1)[0]
+    assert told(lambda p: -4096 & (1 << 64) - 1)[1:] == (nothing, nothing)
+    assert "A guard page" in told(guard)[0] and told(guard)[1:] == (nothing, nothing)
+    assert "a bus error" in told(past_end)[0] and told(past_end)[1:] == (("BusError", 2),) * 2
+    assert "A write is a segmentation fault (code 2)" in told(lambda p: p.mmap(length=4096, prot=C["PROT_READ"]))[0]
+    assert told(lambda p: p.mmap(length=4096, prot=C["PROT_READ"]))[1:] == (("", 1), forbidden)
+    assert "No access is allowed" in told(lambda p: p.mmap(length=4096, prot=0))[0]
+    assert told(lambda p: p.mmap(length=4096, prot=0))[1:] == (forbidden, forbidden)
+    assert "grows down to an access by itself" in told(lambda p: stack_of(p).start - 100_000)[0]
+    assert told(lambda p: stack_of(p).start - 100_000)[1:] == (("", 1), ("", 1))
+    assert "RLIMIT_STACK is 8.00 MiB" in told(lambda p: stack_of(p).end - (9 << 20))[0]
+    assert told(lambda p: stack_of(p).end - (9 << 20))[1:] == (nothing, nothing)
+
+
+def test_a_stack_that_meets_a_mapping_is_explained_by_its_guard_gap(process: Process) -> None:
+    stack = stack_of(process)
+    below = stack.start - (2 << 20)
+    process.mmap(below, length=4096, flags=C["MAP_PRIVATE"] | C["MAP_ANONYMOUS"] | C["MAP_FIXED"])
+    assert "keeps 1.00 MiB free to the mapping below" in process.explain(below + 8192)
+    assert happens(process, below + 8192) == ("SegmentationFault", 1)
+
+
+def test_a_page_of_a_file_is_found_in_the_file() -> None:
+    cat = Machine().spawn("/bin/cat")
+    text = next(region for region in cat.address_space().regions if region.kind == "text")
+    assert "found in the file" in cat.explain(text.end - 1)
+
+
+def test_all_that_is_explained_has_korean_words(process: Process) -> None:
+    stack = stack_of(process)
+    for address in (0, 1 << 47, -4096, stack.start - 8, stack.end - (9 << 20), process.mmap(length=4096, prot=1)):
+        assert re.search("[가-힣]", process.explain(address, "ko"))

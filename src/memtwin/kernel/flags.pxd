@@ -115,6 +115,10 @@ cdef enum:
     SEGV_ACCERR = 2
     BUS_ADRERR = 2
     SI_KERNEL = 0x80
+    GROWS = 0
+    NO_STACK = 1
+    IN_GUARD_GAP = 2
+    OVER_LIMIT = 3
     PTE_PRESENT = 1
     PTE_WRITABLE = 2
     PTE_USER = 4

@@ -53,6 +53,9 @@ FILE_REGULAR, FILE_ZERO, FILE_UNMAPPABLE, FILE_CLOSED = 0, 1, 2, 3
 SIGBUS, SIGSEGV, SIGKILL = 7, 11, 9
 SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR, SI_KERNEL = 1, 2, 2, 128
 
+# whether a stack grows down to an access: our own numbers, see growth.py
+GROWS, NO_STACK, IN_GUARD_GAP, OVER_LIMIT = 0, 1, 2, 3
+
 # A page table entry that maps a page; PFN counts in pages of the machine's size, so that its lowest bit is page_shift.
 #
 #    63  62        52 51           12  11   10    9    8    7    6   5   4   3   2   1   0

@@ -8,4 +8,6 @@ from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.vma cimport Vma
 
 @cython.locals(previous=Vma)
+cpdef int growth(Mm mm, Vma vma, uint64_t address)
+@cython.locals(answer=int)
 cdef Vma grown(Mm mm, Vma vma, uint64_t address)

@@ -43,6 +43,7 @@ if not cython.compiled:
         PTE_MAPPED,
         PTE_SWAP,
         PTE_ZERO,
+        SEGV_MAPERR,
         SI_KERNEL,
         VM_ACCOUNT,
         VM_EXEC,
@@ -421,9 +422,13 @@ class Mm(PageBytes):
 
     def why(self, address: int, code: int) -> str:
         """The reason of a stop in words."""
+        if code == SI_KERNEL:
+            return "no address: the bits above the highest that the processor translates differ from it"
         vma = self.find(address)
         if vma is None or vma.start > address:
             return "no mapping there"
+        if code == SEGV_MAPERR:
+            return "a guard page"
         kind = "".join(letter if vma.flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
         return f"the mapping {vma.start:x}-{vma.end:x} {kind} {vma.label or ''}".rstrip() + " does not allow it"
 

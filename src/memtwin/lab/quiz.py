@@ -98,7 +98,7 @@ def _fault_count(draw: random.Random, glibc: str) -> _Made:
 
 
 def _fault_code(draw: random.Random, glibc: str) -> _Made:
-    where = draw.choice(("p", "p + 2 * PAGE", "p + PAGE"))
+    where = draw.choice(("p", "p - PAGE", "p + PAGE"))
     lines = ["p = mmap(length=2 * PAGE)", "mprotect(p, PAGE, PROT_READ)", f'write({where}, "x")']
     _, steps, told = _play(lines, glibc)
     error = steps[-1].error

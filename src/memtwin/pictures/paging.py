@@ -96,10 +96,10 @@ def _described(views: tuple[PagesView, ...], tell: Tell) -> str:
     return "; ".join(said)
 
 
-def copy_on_write(before: tuple[PagesView, ...], after: tuple[PagesView, ...], language: str = "en") -> str:
-    """Two processes before a write and after it: the page that was copied has a frame of its own now."""
+def copy_on_write(processes: tuple[PagesView, ...], before: tuple[PagesView, ...], language: str = "en") -> str:
+    """Two processes before a write, and beside that after it: the page that was copied has a frame of its own now."""
     title = in_language(language)("Copy on write: before and after")
-    return beside(title, page_table(before, None, language), page_table(after, before, language))
+    return beside(title, page_table(before, None, language), page_table(processes, before, language))
 
 
 _CELL, _COLUMNS = 58, 4

@@ -20,13 +20,10 @@ def table_walk(view: WalkView, before: WalkView | None = None, language: str = "
     title = tell("Translating {address:#x}", address=view.address)
     sheet = Canvas(_STEP * (count + 1) + 30, 212, title, _walk_described(view, tell), tell)
     old = {level.name: level.entry for level in before.levels} if before else None
-    low = view.offset_bits
-    widths = _index_bits(view)
-    top = low + sum(widths)
+    wide = view.index_bits
     for step, level in enumerate(view.levels):
         x = 20 + _STEP * step
-        wide = widths[step]
-        bits = tell("bits {high} to {low}", high=top - 1, low=top - wide)
+        bits = tell("bits {high} to {low}", high=level.shift + wide - 1, low=level.shift)
         sheet.say(x + _WIDE / 2, 42, bits, size=9, anchor="middle", faint=True)
         sheet.box(x, 48, _WIDE, 34, "zero", tell("{level} index {index}", level=level.name, index=level.index))
         sheet.say(x + _WIDE / 2, 62, f"{level.index:0{wide}b}", anchor="middle", size=9, mono=True)
@@ -39,15 +36,9 @@ def table_walk(view: WalkView, before: WalkView | None = None, language: str = "
         sheet.arrow(x + _WIDE / 2, 84, x + _WIDE / 2, 116)
         if step:
             sheet.arrow(x - 18, 134, x - 1, 134)
-        top -= wide
     _arrival(sheet, view, 20 + _STEP * count)
     sheet.say(20, 186, _walk_described(view, tell), size=10, faint=True)
     return sheet.svg()
-
-
-def _index_bits(view: WalkView) -> list[int]:
-    """Bits of each level's index: a table is a page of 8-byte entries."""
-    return [view.offset_bits - 3] * len(view.levels)
 
 
 def _arrival(sheet: Canvas, view: WalkView, x: float) -> None:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from memtwin.languages import Tell
 from memtwin.twin.heapview import heaps, mapped_chunk, tcaches
 from memtwin.twin.observe import Sight, address_space, pages_in
+from memtwin.twin.unmapped import of_nothing
 from memtwin.twin.words import KOREAN
 from memtwin.units import format_size
-from memtwin.views import AddressSpaceView, Chunk, Frame, HeapView, Page, Region
+from memtwin.views import Chunk, Frame, HeapView, Page, Region
 
 if TYPE_CHECKING:
     from memtwin.twin.process import Process
@@ -37,7 +38,7 @@ def explain(process: Process, address: int, language: str = "en") -> str:
     view = address_space(process)
     region = view.at(address)
     if region is None:
-        return _nothing(view, address, tell)
+        return of_nothing(process, view, address, tell)
     name = f"{region.name}: " if region.name else ""
     said = [tell("{address:#x} lies in {region} ({start:#x}-{end:#x}, {rights}, {size}).", address=address,
                  region=name + tell(_REGIONS[region.kind]), start=region.start, end=region.end,
@@ -46,33 +47,32 @@ def explain(process: Process, address: int, language: str = "en") -> str:
     return " ".join(part for part in said if part)
 
 
-def _nothing(view: AddressSpaceView, address: int, tell: Tell) -> str:
-    """Why an access would be a segmentation fault, and what lies nearest."""
-    below = max((r for r in view.regions if r.end <= address), key=lambda r: r.end, default=None)
-    above = min((r for r in view.regions if r.start > address), key=lambda r: r.start, default=None)
-    near = []
-    if below:
-        name, size = below.name or tell(below.kind), format_size(address - below.end)
-        near.append(tell("{size} above the end of {name}", size=size, name=name))
-    if above:
-        name, size = above.name or tell(above.kind), format_size(above.start - address)
-        near.append(tell("{size} below {name}", size=size, name=name))
-    said = tell("{address:#x}: nothing is mapped there, {where}; an access is a segmentation fault (code 1, no "
-                "mapping).", address=address, where=tell(" and ").join(near))  # fmt: skip
-    if view.brk_start and view.brk_end <= address < view.brk_end + (1 << 30) and below and below.kind == "heap":
-        said += tell(" The break is at {at:#x}: the heap ends there.", at=view.brk_end)
-    return said
-
-
 def _of_page(process: Process, region: Region, address: int, tell: Tell) -> str:
-    page = Sight(process).page_at(address)
+    sight = Sight(process)
+    page = sight.page_at(address)
     if region.permissions.startswith("---"):
         return tell("No access is allowed: each is a segmentation fault (code 2, the mapping does not allow it).")
-    return _PAGES[page.state](process, region, page, tell)
+    if sight.is_guard(address):
+        return tell("A guard page (MADV_GUARD_INSTALL): each access is a segmentation fault (code 1), though the "
+                    "region would allow it.")  # fmt: skip
+    if page.state == "absent" and sight.is_past_end(address):
+        return tell("The file ends before that page: an access is a bus error (SIGBUS, code 2).")
+    said = [_of_huge(sight, address, tell), _PAGES[page.state](process, region, page, tell)]
+    if "w" not in region.permissions:
+        said.append(tell("A write is a segmentation fault (code 2): the region is read-only."))
+    return " ".join(part for part in said if part)
+
+
+def _of_huge(sight: Sight, address: int, tell: Tell) -> str:
+    huge = sight.huge(address)
+    if huge is None:
+        return ""
+    return tell("One entry maps the huge page of {size} at {start:#x}.", size=format_size(huge.size),
+                start=huge.address)  # fmt: skip
 
 
 def _absent(process: Process, region: Region, page: Page, tell: Tell) -> str:
-    of_file = region.kind in ("text", "rodata", "library", "data")
+    of_file = region.kind in ("text", "rodata", "library", "data") or Sight(process).is_of_file(page.address)
     how = tell("found in the file" if of_file else "a frame of zeros")
     return tell("Its page {address:#x} is not in memory, because nothing has touched it: the next access is a page "
                 "fault ({how}).", address=page.address, how=how)  # fmt: skip
@@ -84,7 +84,9 @@ def _zero(process: Process, region: Region, page: Page, tell: Tell) -> str:
 
 
 def _anonymous(process: Process, region: Region, page: Page, tell: Tell) -> str:
-    may = "" if page.writable else tell(" It is mapped read-only for now: a write is a fault that may keep the frame.")
+    may = ""
+    if not page.writable and "w" in region.permissions:
+        may = tell(" It is mapped read-only for now: a write is a fault that may keep the frame.")
     return tell("Its page lies in frame {frame}, this process's own because it was written.", frame=page.frame) + may
 
 
@@ -104,7 +106,7 @@ def _shared(process: Process, region: Region, page: Page, tell: Tell) -> str:
         return tell(
             "Its page lies in frame {frame}, which {who} maps too: a write is seen there.", frame=frame, who=who
         )
-    if page.writable:
+    if page.writable or "w" not in region.permissions:
         return tell("Its page lies in frame {frame}, which {who} maps too.", frame=frame, who=who)
     return tell("Its page lies in frame {frame}, which {who} maps too, and a write copies the page first.", frame=frame,
                 who=who)  # fmt: skip

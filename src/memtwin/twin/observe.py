@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 
 from memtwin.errors import UserError
 from memtwin.kernel.entries import places, touched
-from memtwin.kernel.flags import FRAME_FILE, PTE_DIRTY, PTE_HUGE, PTE_MAPPED, PTE_SWAP, PTE_WRITABLE, PTE_ZERO
+from memtwin.kernel.flags import (
+    FRAME_FILE,
+    PTE_DIRTY,
+    PTE_GUARD,
+    PTE_HUGE,
+    PTE_MAPPED,
+    PTE_SWAP,
+    PTE_WRITABLE,
+    PTE_ZERO,
+)
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.tlb import Tlb
 from memtwin.kernel.vma import Vma
@@ -79,6 +88,39 @@ class Sight:
                 size = 1 << self.shift + (self.shift - 3) * (tables.levels - 1 - level)
                 return Mapped(address & -size, entry, size)
         return None
+
+    def huge(self, address: int) -> Mapped | None:
+        """The entry that maps the huge page at `address`, transparent or reserved; None where there is none."""
+        if self.process.ended is not None:
+            return None
+        tables = self.process.space.pages
+        if tables.is_huge(address):
+            size = self.page << self.shift - 3
+            first = tables.entry(address & -size)
+            return Mapped(address & -size, ctypes.c_uint64.from_address(first).value | PTE_HUGE, size)
+        mapped = self.mapped(address)
+        return mapped if mapped is not None and mapped.size > self.page else None
+
+    def vma(self, address: int) -> Vma | None:
+        """The VMA that holds `address`."""
+        return next((vma for vma in self.process.space.vmas() if vma.start <= address < vma.end), None)
+
+    def is_guard(self, address: int) -> bool:
+        """Whether the page at `address` is a guard (MADV_GUARD_INSTALL)."""
+        mapped = self.mapped(address)
+        return mapped is not None and bool(mapped.entry & PTE_GUARD) and not mapped.entry & (PTE_MAPPED | PTE_SWAP)
+
+    def is_of_file(self, address: int) -> bool:
+        """Whether the page at `address` comes from a file when it is touched."""
+        vma = self.vma(address)
+        return vma is not None and vma.inode is not None and not vma.inode.in_memory
+
+    def is_past_end(self, address: int) -> bool:
+        """Whether the page at `address` lies behind the end of the file, or memory object, that is mapped there."""
+        vma = self.vma(address)
+        if vma is None or vma.inode is None:
+            return False
+        return bool((vma.pgoff << self.shift) + (address & -self.page) - vma.start >= vma.inode.size)
 
     def touched(self, start: int, end: int) -> list[int]:
         """The addresses of the pages of [start, end) with an entry, from low to high."""
@@ -213,13 +255,18 @@ def walk(process: Process, address: int) -> WalkView:
     if process.ended is not None:
         raise UserError(f"process {process.pid} has ended: its page table is gone")
     tables = process.space.pages
+    huge = Sight(process).huge(address)
     shift: int = process.space.page_shift
     bits = shift - 3
     found = []
     frame: int | None = None
     for number, (entry, present) in enumerate(tables.path(address)):
         at = shift + bits * (tables.levels - 1 - number)
-        found.append(WalkLevel(_LEVELS[tables.levels][number], address >> at & (1 << bits) - 1, entry, present))
-        if present and (number == tables.levels - 1 or entry & PTE_HUGE):
+        if huge is not None and huge.size == 1 << at:
+            entry = huge.entry
+        found.append(WalkLevel(_LEVELS[tables.levels][number], address >> at & (1 << bits) - 1, entry, present, at))
+        if present and (at == shift or entry & PTE_HUGE):
             frame = (entry >> shift) + (address >> shift & (1 << at - shift) - 1)
-    return WalkView(address, tuple(found), address & (1 << shift) - 1, shift, frame)
+            break
+    end = found[-1].shift if frame is not None else shift
+    return WalkView(address, tuple(found), address & (1 << end) - 1, end, bits, frame)

@@ -36,7 +36,7 @@ from memtwin.twin.heapcalls import WORD, integer
 from memtwin.twin.ldso import Command
 from memtwin.twin.program import Begun, Image
 from memtwin.twin.threads import Thread, ThreadCalls
-from memtwin.views import AddressSpaceView, HeapView, PagesView, WalkView, WordView
+from memtwin.views import AddressSpaceView, HeapView, PagesView, PagingView, WalkView, WordView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -271,6 +271,10 @@ class Process(ThreadCalls):
     def touched_pages(self, most: int = 32) -> PagesView:
         """The pages of heap, mappings and bss that have an entry in the page table, up to `most`."""
         return observe.touched_pages(self, most)
+
+    def paging(self, address: int, count: int = 64) -> PagingView:
+        """`count` pages from the one that holds `address` on, and the swap device: what lies in RAM, what on disk."""
+        return observe.paging(self, address, count)
 
     def word_at(self, address: int, length: int = 8) -> WordView:
         """`length` bytes of one page, as page, word, byte and bit; zeros where nothing is. No access of the program."""

@@ -35,6 +35,35 @@ KOREAN: dict[str, str] = {
     "{address:#x}: nothing is mapped there, {where}; an access is a segmentation fault (code 1, no mapping).":
         "{address:#x}: 거기에는 매핑이 없다 ({where}). 접근은 세그멘테이션 폴트다 (코드 1, 매핑 없음).",
     " The break is at {at:#x}: the heap ends there.": " 브레이크는 {at:#x}에 있다: 힙은 거기서 끝난다.",
+    "{address:#x} is no address: the processor translates {bits} bits, and the ones above must all be equal to the "
+    "highest of these. An access is a segmentation fault (code 128), which reports the address 0.":
+        "{address:#x}는 주소가 아니다: 프로세서는 {bits}비트를 변환하고, 그 위의 비트는 모두 그 가장 높은 비트와 "
+        "같아야 한다. 접근은 세그멘테이션 폴트이고 (코드 128), 주소로는 0을 알린다.",
+    "{address:#x} is the kernel's: a program's addresses end at {end:#x}. An access is a segmentation fault (code 1, "
+    "no mapping).":
+        "{address:#x}는 커널의 것이다: 프로그램의 주소는 {end:#x}에서 끝난다. "
+        "접근은 세그멘테이션 폴트다 (코드 1, 매핑 없음).",
+    "{address:#x}: nothing is mapped there yet, {size} below the stack at {start:#x}, which grows down to an access by "
+    "itself: a page fault (a frame of zeros), no signal.":
+        "{address:#x}: 아직 매핑이 없다. {start:#x}의 스택에서 {size} 아래이고, 스택은 접근이 있으면 저절로 거기까지 "
+        "자란다: 페이지 폴트이고 (0으로 채운 프레임) 신호는 없다.",
+    "{address:#x}: nothing is mapped there, {size} below the stack at {start:#x}, which may not grow so far: "
+    "RLIMIT_STACK is {limit}. An access is a segmentation fault (code 1, no mapping).":
+        "{address:#x}: 거기에는 매핑이 없다. {start:#x}의 스택에서 {size} 아래이고, RLIMIT_STACK이 {limit}라서 스택이 "
+        "거기까지 자랄 수 없다. 접근은 세그멘테이션 폴트다 (코드 1, 매핑 없음).",
+    "{address:#x}: nothing is mapped there, {size} below the stack at {start:#x}, which keeps {gap} free to the "
+    "mapping below it. An access is a segmentation fault (code 1, no mapping).":
+        "{address:#x}: 거기에는 매핑이 없다. {start:#x}의 스택에서 {size} 아래이고, 스택은 그 아래 매핑과 {gap}를 비워 "
+        "둔다. 접근은 세그멘테이션 폴트다 (코드 1, 매핑 없음).",
+    "in an empty address space": "빈 주소 공간",
+    "A guard page (MADV_GUARD_INSTALL): each access is a segmentation fault (code 1), though the region would allow "
+    "it.":
+        "보호 페이지다 (MADV_GUARD_INSTALL): 영역이 허락하더라도 모든 접근이 세그멘테이션 폴트다 (코드 1).",
+    "The file ends before that page: an access is a bus error (SIGBUS, code 2).":
+        "파일이 그 페이지 앞에서 끝난다: 접근은 버스 오류다 (SIGBUS, 코드 2).",
+    "A write is a segmentation fault (code 2): the region is read-only.":
+        "쓰기는 세그멘테이션 폴트다 (코드 2): 읽기 전용 영역이다.",
+    "One entry maps the huge page of {size} at {start:#x}.": "한 항목이 {start:#x}의 거대 페이지 {size}를 매핑한다.",
     "No access is allowed: each is a segmentation fault (code 2, the mapping does not allow it).":
         "어떤 접근도 허락되지 않는다: 모두 세그멘테이션 폴트다 (코드 2, 매핑이 허락하지 않는다).",
     "found in the file": "파일에서 찾는다",
