@@ -11,7 +11,7 @@ from pathlib import Path
 
 from memtwin.errors import TraceError
 from memtwin.host.program import Program, find_program
-from memtwin.host.record import recorder_environment, run_program
+from memtwin.host.record import program_environment, recorder_environment, run_program
 from memtwin.trace.convert import Progress
 from memtwin.trace.raw import OTHER_MALLOC, STATUS_WORDS, RawFile
 from memtwin.trace.rawdir import RawDirectory, new_recording
@@ -48,7 +48,7 @@ def record(
     directory = Path(directory)
     with new_recording(directory, command) as raw:
         try:
-            environment = os.environ if program.spare else recorder_environment(raw.path, fast, sample)
+            environment = program_environment() if program.spare else recorder_environment(raw.path, fast, sample)
             ended = run_program(program, environment)
         except BaseException:
             if not any(raw.path.glob("*.raw")):
@@ -82,7 +82,7 @@ def _what_is_missing(program: Program, raw: RawDirectory, pid: int) -> tuple[str
             reason = f"it brings its own malloc, {file.texts().get('malloc_path', '?')}"
     if of_program:
         return None, True
-    return f"nothing of {program.path.name} was recorded: {reason or _guess(program, raw, found)}", worthwhile
+    return f"nothing of {Path(program.path).name} was recorded: {reason or _guess(program, raw, found)}", worthwhile
 
 
 def _guess(program: Program, raw: RawDirectory, found: bool) -> str:

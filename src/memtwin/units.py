@@ -11,6 +11,7 @@ KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 
 _FACTORS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?|0x[0-9a-f]+)\s*([kmgt]?)(?:i?b)?\s*", re.IGNORECASE)
+_LONGEST = 40  # characters of a size
 
 
 def parse_size(text: str | int) -> int:
@@ -21,8 +22,8 @@ def parse_size(text: str | int) -> int:
     if isinstance(text, int):
         return text
     match = _SIZE.fullmatch(text)
-    if not match:
-        raise UserError(f"{text!r} is no size: write bytes or a number with KiB, MiB or GiB, such as 64KiB")
+    if not match or len(text) > _LONGEST:
+        raise UserError(f"{text[:_LONGEST]!r} is no size: write bytes or a number with KiB, MiB or GiB, such as 64KiB")
     number, suffix = match.groups()
     size = int(number, 16) if number[:2].lower() == "0x" else float(number) if "." in number else int(number)
     size *= _FACTORS[suffix.lower()]

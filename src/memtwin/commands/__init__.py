@@ -6,7 +6,6 @@ A mistake of the user ends in one line on stderr and exit status 2, never in a t
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from importlib import import_module
@@ -14,6 +13,7 @@ from typing import Any, NoReturn
 
 import typer
 
+from memtwin.commands.streams import OUTPUT_FAILED, is_of_output, open_missing, tell_of_output
 from memtwin.errors import UserError
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
@@ -48,19 +48,23 @@ def _add_command(name: str) -> None:
 
 def main() -> None:
     """Entry point of the `memtwin` script."""
+    open_missing()
     wanted = [name for name in sys.argv[1:2] if name in COMMANDS]
     for name in wanted or COMMANDS:  # a command that runs need not wait for the others' imports
         _add_command(name)
     try:
         status = app(standalone_mode=False)
+        sys.stdout.flush()
     except (UserError, UsageError) as error:
         _refuse(error)
     except (typer.Abort, KeyboardInterrupt):
         print("memtwin: interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # whoever read the output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except OSError as error:
+        if not is_of_output(error):
+            raise
+        tell_of_output(error)
+        sys.exit(0 if isinstance(error, BrokenPipeError) else OUTPUT_FAILED)  # who reads a pipe may have seen enough
     sys.exit(status if isinstance(status, int) else 0)
 
 

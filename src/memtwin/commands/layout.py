@@ -19,6 +19,7 @@ from memtwin.abi.layout import BYTE, CACHE_LINE, Field, Layout, fields, lay_out
 from memtwin.abi.model import data_model
 from memtwin.abi.order import BestOrder, best_order
 from memtwin.abi.parse import MAX_TEXT, parse_records
+from memtwin.commands.progress import Output
 from memtwin.errors import UserError
 from memtwin.pictures import below
 from memtwin.structs import view_of
@@ -51,7 +52,7 @@ def command(
         found = [to_json(layout, best, count) for layout, best in laid_out]
         print(json.dumps({"data_model": chosen.name, "count": count, "records": found}, indent=1))
         return
-    console = Console(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
+    console = Output(width=None if sys.stdout.isatty() else _WIDTH, highlight=False)
     for layout, best in laid_out:
         print_layout(console, layout, best, count)
 

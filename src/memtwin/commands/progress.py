@@ -34,7 +34,15 @@ def count_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
         yield lambda done: bar.advance(task, done)
 
 
-def output_console() -> Console:
+class Output(Console):
+    """Standard output. Whoever reads a pipe may stop: the command decides what that means, not rich."""
+
+    def on_broken_pipe(self) -> None:
+        """Called while the BrokenPipeError is being handled."""
+        raise
+
+
+def output_console() -> Output:
     """Standard output: as wide as the terminal or COLUMNS says, in a pipe wide enough for a table."""
     piped = not sys.stdout.isatty() and "COLUMNS" not in os.environ
-    return Console(width=_PIPED_WIDTH if piped else None, highlight=False)
+    return Output(width=_PIPED_WIDTH if piped else None, highlight=False)

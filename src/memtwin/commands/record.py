@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from memtwin.commands.progress import byte_progress
+from memtwin.commands.streams import output_kept_apart
 from memtwin.commands.trace import to_json
 from memtwin.recording import Recorded, record
 from memtwin.units import format_size
@@ -34,10 +35,11 @@ def command(
 ) -> None:
     """Run a program and record its memory events as a trace. The exit status is the program's."""
     done = record(program, directory, fast=fast, sample=sample, progress=lambda: byte_progress("importing"))
-    tell(done, directory)
-    if as_json:
-        sys.stdout.flush()
-        print(json.dumps({"status": done.status, "reason": done.reason, **(to_json(done.trace) if done.trace else {})}))
+    with output_kept_apart():
+        tell(done, directory)
+        if as_json:
+            told = to_json(done.trace) if done.trace else {}
+            print(json.dumps({"status": done.status, "reason": done.reason, **told}))
     sys.exit(done.status)
 
 

@@ -12,10 +12,10 @@ import typer
 
 from memtwin.commands.progress import count_progress, output_console
 from memtwin.commands.trace import finish_import
-from memtwin.libc.release import NEAREST, taken_for
+from memtwin.libc.release import NEAREST, find_release, taken_for
 from memtwin.replay.replay import Replay, replay
 from memtwin.replay.settings import TUNABLES, environment_line, parse_settings
-from memtwin.replay.trees import replay_view
+from memtwin.replay.trees import check_pid, replay_view
 from memtwin.replay.twin import Options
 from memtwin.trace.reader import Trace, open_trace
 
@@ -34,6 +34,7 @@ def command(
     options = options_of(settings, glibc)
     finish_import(directory)
     trace = open_trace(directory)
+    check_pid(trace, pid)
     real, what_if = replay_both(trace, options)
     if as_json:
         print(json.dumps(to_json(trace, real, what_if), indent=1))
@@ -42,8 +43,10 @@ def command(
 
 
 def options_of(settings: list[str] | None, glibc: str) -> Options:
-    """What --set and --glibc ask for. UserError: a setting that is none."""
+    """What --set and --glibc ask for. UserError: a setting that is none, or a release that is not known."""
     nearest = glibc == NEAREST
+    if glibc and not nearest:
+        find_release(glibc)
     return Options(parse_settings(settings or []), "" if nearest else glibc, nearest)
 
 

@@ -8,13 +8,14 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from memtwin.commands.progress import byte_progress, output_console
 from memtwin.commands.record import tell
 from memtwin.commands.replay import GLIBC_HELP, options_of, replay_both, to_json
+from memtwin.commands.streams import output_kept_apart
 from memtwin.recording import record
 from memtwin.replay.trees import replay_view
 
@@ -40,13 +41,16 @@ def command(
     with TemporaryDirectory(prefix="memtwin-") if directory is None else nullcontext(str(directory)) as place:
         target = directory or Path(place) / "trace"
         done = record(program, target, fast=fast, progress=lambda: byte_progress("importing"))
-        if done.trace is None or directory:
-            tell(done, target)
-        if done.trace:
-            real, what_if = replay_both(done.trace, options)
-            sys.stdout.flush()
+        with output_kept_apart():
+            if done.trace is None or directory:
+                tell(done, target)
+            result: dict[str, Any] = {"status": done.status, "reason": done.reason}
+            if done.trace:
+                real, what_if = replay_both(done.trace, options)
+                if as_json:
+                    result |= to_json(done.trace, real, what_if)
+                else:
+                    output_console().print(replay_view(done.trace, real, what_if))
             if as_json:
-                print(json.dumps({"status": done.status, **to_json(done.trace, real, what_if)}, indent=1))
-            else:
-                output_console().print(replay_view(done.trace, real, what_if))
+                print(json.dumps(result, indent=1))
     sys.exit(done.status)

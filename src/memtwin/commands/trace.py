@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from memtwin.commands.progress import byte_progress
+from memtwin.commands.progress import Output, byte_progress
 from memtwin.trace.rawdir import unfinished_import
 from memtwin.trace.reader import ProcessImage, Trace, open_trace
 from memtwin.units import format_size
@@ -34,7 +34,7 @@ def command(
     if as_json:
         print(json.dumps(to_json(trace), indent=1))
     else:
-        print_trace(Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False), trace)
+        print_trace(Output(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False), trace)
 
 
 def finish_import(directory: Path) -> None:

@@ -9,11 +9,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from memtwin.commands.files import read_text
+from memtwin.commands.progress import Output
 from memtwin.verify.script import LEFT_OUT, Report, verify_script
 
 _WIDTH = 120  # of a table that goes to no terminal
@@ -33,7 +33,7 @@ def play(path: Path, as_json: bool) -> int:
 
 
 def _print(report: Report) -> None:
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH)
+    console = Output(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name, justify in (("line", "right"), ("call", "left"), ("twin", "left"), ("host", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]

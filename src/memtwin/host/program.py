@@ -11,7 +11,6 @@ import errno
 import os
 import platform
 import re
-import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +36,7 @@ class Program:
     spare: the environment must not bring the recorder in, for the program would not run with it.
     """
 
-    path: Path  # what execve takes
+    path: str  # what execve takes, as it was given or found: "./x" stays "./x", which a script sees as $0
     arguments: tuple[str, ...]  # with argv[0]
     obstacle: str | None
     spare: bool = False
@@ -49,32 +48,45 @@ def find_program(command: list[str]) -> Program:
     UserError when it is missing or cannot be executed.
     """
     path = _search(command[0] if command else "")
-    head = _head(path)
+    head = _head(Path(path))
     if head is None:  # it may be executed, but not read
         return Program(path, tuple(command), None)
     if head[:2] != b"#!" and head[:4] != b"\x7fELF":  # execvp and every shell start such a file with the shell
-        return Program(Path("/bin/sh"), ("sh", str(path), *command[1:]), None)
-    program = _interpreter(path)
+        return Program("/bin/sh", ("sh", path, *command[1:]), None)
+    program = _interpreter(Path(path))
     if sanitizer := _sanitizer(program):
         return Program(path, tuple(command), f"it is built with a sanitizer ({sanitizer}), which must come first", True)
     return Program(path, tuple(command), _obstacle(program))
 
 
-def _search(name: str) -> Path:
+def _search(name: str) -> str:
+    """The file that execvp(3) would start: a name without a slash is looked for in PATH, where a file that may not be
+    executed is passed over."""
     if not name:
         raise UserError("no program was named: put it behind --, as in `memtwin record -o DIR -- PROGRAM ARGUMENTS`")
-    found = name if "/" in name else shutil.which(name, os.F_OK)
-    if found is None:
-        raise UserError(f"{name}: no such program in PATH")
-    path = Path(found)
+    if "/" in name:
+        return _executable(name)
+    refused = UserError(f"{name}: no such program in PATH")
+    for directory in os.environ.get("PATH", os.confstr("CS_PATH") or "").split(":"):
+        candidate = f"{directory}/{name}" if directory else name  # an empty word is the current directory
+        try:
+            return _executable(candidate)
+        except UserError as error:
+            if os.path.exists(candidate):
+                refused = error
+    raise refused
+
+
+def _executable(path: str) -> str:
+    """The path, of a file that may be executed. UserError: it is none."""
     try:
-        mode = path.stat().st_mode
-    except OSError as error:
-        raise UserError(f"{name}: {error.strerror}") from None
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', error)}") from None
     if not stat.S_ISREG(mode):
-        raise UserError(f"{name}: is {'a directory' if stat.S_ISDIR(mode) else 'no file'}, not a program")
+        raise UserError(f"{path}: is {'a directory' if stat.S_ISDIR(mode) else 'no file'}, not a program")
     if not os.access(path, os.X_OK):
-        raise UserError(f"{name}: permission denied: it may not be executed (chmod +x makes it executable)")
+        raise UserError(f"{path}: permission denied: it may not be executed (chmod +x makes it executable)")
     return path
 
 

@@ -31,6 +31,7 @@ _LOADER = "/lib64/ld-linux-x86-64.so.2"
 _FORWARDED = frozenset(
     {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH}
 )
+_COERCED_LOCALES = ("C.UTF-8", "C.utf8", "UTF-8")
 _SI_KERNEL = 0x80  # siginfo's si_code: from the terminal, which has sent it to the program as well; sigaction(2)
 
 
@@ -69,7 +70,25 @@ def recorder_environment(raw: Path, fast: bool = False, sample: bool = True) -> 
         added["MEMTWIN_FAST"] = "1"
     if not sample:
         added["MEMTWIN_SAMPLE"] = "0"
-    return {**os.environ, **added}
+    return {**program_environment(), **added}
+
+
+def program_environment() -> dict[str, str]:
+    """This process's environment, without what Python put into it: LC_CTYPE, in the C locale (PEP 538)."""
+    environment = dict(os.environ)
+    if environment.get("LC_CTYPE") in _COERCED_LOCALES and not _was_given("LC_CTYPE"):
+        del environment["LC_CTYPE"]
+    return environment
+
+
+def _was_given(name: str) -> bool:
+    """Whether this process was started with the variable in its environment, as far as can be known."""
+    try:
+        return any(
+            word.startswith(name.encode() + b"=") for word in Path("/proc/self/environ").read_bytes().split(b"\0")
+        )
+    except OSError:
+        return True
 
 
 def run_program(program: Program, environment: Mapping[str, str]) -> Ended:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from memtwin.errors import UserError
+from memtwin.libc.tunables import TUNABLES as LIMITS
+from memtwin.libc.tunables import UINT64_MAX
 from memtwin.units import parse_size
 
 # name -> what it does, in the order of the help; the names are glibc's own, without "glibc.malloc."
@@ -26,11 +28,15 @@ TUNABLES = {
 }
 _MODERN = "glibc.malloc."
 
+# The largest value that mallopt's functions take (malloc/malloc.c, do_set_*), where it is less than a tunable's own
+# limit: half a thread's heap, 80 * SIZE_SZ / 4, MAX_TCACHE_COUNT.
+_LARGEST = {"mmap_threshold": 32 << 20, "mxfast": 160, "tcache_count": 65535}
+
 
 def parse_settings(texts: Iterable[str]) -> dict[str, int]:
     """Tunables by name, each text one `name=value` or several joined by commas or colons; the last of a name counts.
 
-    UserError names a text that is none, a name that is no tunable, or a value that is no size.
+    UserError names a text that is none, a name that is no tunable, a value that is no size, or one that glibc ignores.
     """
     settings: dict[str, int] = {}
     for text in (part for whole in texts for part in whole.replace(":", ",").split(",") if part):
@@ -40,8 +46,16 @@ def parse_settings(texts: Iterable[str]) -> dict[str, int]:
             raise UserError(f"{text!r} is no setting: write name=value, such as mmap_threshold=64KiB")
         if name not in TUNABLES:
             raise UserError(f"{name!r} is no setting of glibc's allocator; there are {', '.join(TUNABLES)}")
-        settings[name] = parse_size(value.strip())
+        settings[name] = _taken(name, parse_size(value.strip()))
     return settings
+
+
+def _taken(name: str, value: int) -> int:
+    """The value, if glibc takes it for the tunable."""
+    least, largest = LIMITS[name].least, min(LIMITS[name].largest, _LARGEST.get(name, UINT64_MAX))
+    if not least <= value <= largest:
+        raise UserError(f"{name}={value}: glibc ignores such a value; it takes {least} to {largest}")
+    return value
 
 
 def environment_line(settings: Mapping[str, int]) -> str:

@@ -23,6 +23,7 @@ _COMMAND_CELLS = 36
 
 def replay_view(trace: Trace, real: Replay, what_if: Replay | None, pid: int | None = None) -> RenderableType:
     """The biggest process, or the one with `pid`, in full, and the tree if there are more. UserError: no such pid."""
+    check_pid(trace, pid)
     if not real.processes:
         return Text("The trace has no process in it.")
     chosen = _chosen(real, pid)
@@ -39,11 +40,15 @@ def replay_view(trace: Trace, real: Replay, what_if: Replay | None, pid: int | N
     return Group(*parts)
 
 
+def check_pid(trace: Trace, pid: int | None) -> None:
+    """UserError: `pid` is given, and no process of the trace."""
+    known = sorted({image.pid for image in trace.processes})
+    if pid is not None and pid not in known:
+        raise UserError(f"--pid {pid}: no such process in the trace; it has {', '.join(map(str, known[:8]))}")
+
+
 def _chosen(real: Replay, pid: int | None) -> ProcessResult:
-    candidates = [one for one in real.processes if pid in (None, one.pid)]
-    if not candidates:
-        some = ", ".join(str(number) for number in sorted({one.pid for one in real.processes})[:8])
-        raise UserError(f"--pid {pid}: no such process in the trace; it has {some}")
+    candidates = (one for one in real.processes if pid in (None, one.pid))
     return max(candidates, key=lambda one: one.peak_rss_bytes)
 
 
