@@ -7,7 +7,7 @@
     │   └── ExecError               a program that Linux would not start: errno, and whether it kills instead
     ├── Killed                      what would end a real process
     │   ├── MemoryFault             an access that the kernel answers with a signal: address, access, code, why
-    │   │   ├── SegmentationFault   SIGSEGV: si_code 1 no mapping there, 2 not allowed, 128 no address
+    │   │   ├── SegmentationFault   SIGSEGV: si_code 1 no mapping there, 2 or 4 not allowed, 128 no address
     │   │   └── BusError            SIGBUS: si_code 2, past the end of the mapped file
     │   ├── Exited                  the process ended itself: exit, or xmalloc that found no memory
     │   ├── Aborted                 SIGABRT: the C library's own message
@@ -72,8 +72,9 @@ class MemoryFault(Killed):
 
 
 class SegmentationFault(MemoryFault):
-    """SIGSEGV; `code` 1 (SEGV_MAPERR): no mapping there, 2 (SEGV_ACCERR): the mapping does not allow the access, 128
-    (SI_KERNEL): no address of the processor at all, for which Linux reports the address 0."""
+    """SIGSEGV; `code` 1 (SEGV_MAPERR): no mapping there, 2 (SEGV_ACCERR): the mapping does not allow the access, 4
+    (SEGV_PKUERR): its protection key allows execution only, 128 (SI_KERNEL): no address of the processor at all, for
+    which Linux reports the address 0."""
 
     signal = 11
 

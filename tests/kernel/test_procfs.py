@@ -30,7 +30,7 @@ def assert_same(ours: str, theirs: str) -> None:
 
 @pytest.mark.parametrize("path", ["/bin/cat", "/bin/bash", "/sbin/ldconfig", "/usr/bin/perl"])
 def test_a_process_at_its_start(path: str) -> None:
-    space = AddressSpace(Machine(), window_bits=32)
+    space = AddressSpace(Machine(profile="host"), window_bits=32)
     load_program(space, path, [path], {"A": "b"})
     with stopped_at_exec([path], {"A": "b"}) as pid:
         proc = Path(f"/proc/{pid}")

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from memtwin import Machine, MemoryFault, Process, UserError
 from memtwin.constants import CONSTANTS as C
+from memtwin.kernel.profile import profile_named
 from memtwin.kernel.tlb import Tlb
 from memtwin.pictures import regions
 from memtwin.twin import observe
@@ -235,6 +237,14 @@ def test_a_stack_that_meets_a_mapping_is_explained_by_its_guard_gap(process: Pro
     process.mmap(below, length=4096, flags=C["MAP_PRIVATE"] | C["MAP_ANONYMOUS"] | C["MAP_FIXED"])
     assert "keeps 1.00 MiB free to the mapping below" in process.explain(below + 8192)
     assert happens(process, below + 8192) == ("SegmentationFault", 1)
+
+
+def test_what_may_only_be_executed_is_explained_by_its_protection_key() -> None:
+    profile = replace(profile_named("linux-6.18-x86_64"), protection_keys=True)
+    p = Machine(ram="64 MiB", profile=profile).spawn()
+    page = p.mmap(length=4096, prot=C["PROT_EXEC"])
+    assert "may only be executed" in p.explain(page)
+    assert happens(p, page) == ("SegmentationFault", 4)
 
 
 def test_a_page_of_a_file_is_found_in_the_file() -> None:

@@ -35,6 +35,7 @@ FAULTS = {
     "frame leak": Fault("mm", "Mm.unmap", "return True", "return bool(pfn % 7)"),
     "off by one in fault-around": Fault("filefault", "fault_around", "first + window", "first + window - 1"),
     "no guard gap": Fault("place", "start_gap", "return vma.start - mm.guard_gap", "return vma.start"),
+    "what may only be executed is read": Fault("protect", "key_for", "return VM_PKEY if", "return 0 if"),
     "a share counted whole": Fault("census", "Census.add_entry", "part = part // count", "part = part"),
 }
 

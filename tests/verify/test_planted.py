@@ -20,6 +20,7 @@ FOUND_AS = {
     "frame leak": "",
     "off by one in fault-around": "",
     "no guard gap": "",
+    "what may only be executed is read": "",
     "a share counted whole": "Pss",
 }
 

@@ -26,6 +26,7 @@ from memtwin.kernel.flags import (
     FRAME_TABLE,
     PTE_DIRTY,
     PTE_MAPPED,
+    PTE_PKEY,
     PTE_PRESENT,
     PTE_SWAP,
     PTE_WRITABLE,
@@ -34,6 +35,7 @@ from memtwin.kernel.flags import (
     VM_EXEC,
     VM_GROWSDOWN,
     VM_LOCKED,
+    VM_PKEY,
     VM_SHARED,
     VM_WRITE,
 )
@@ -223,6 +225,8 @@ def _check_entry(
     """One mapped page against its VMA and its frame."""
     if entry & PTE_WRITABLE and not vma.flags & VM_WRITE:
         raise ValidationError(f"{address:#x} is writable, {vma!r} is not")
+    if bool(entry & PTE_PKEY) != bool(vma.flags & VM_PKEY):
+        raise ValidationError(f"{address:#x}: the entry {entry:#x} has another protection key than {vma!r}")
     if entry & PTE_ZERO:
         if entry & PTE_WRITABLE:
             raise ValidationError(f"{address:#x}: the zero page is writable")
@@ -254,7 +258,7 @@ def _check_entry(
 def _allowed(space: AddressSpace, address: int, entry: int, pfn: int, census: _Census) -> int:
     """The permission bits that a page's entry can grant."""
     bits = BYTES
-    if entry & PTE_PRESENT:
+    if entry & (PTE_PRESENT | PTE_PKEY) == PTE_PRESENT:
         if not entry & PTE_ZERO and census.state(pfn)["flags"] & FRAME_FILE:  # loads look a file's bytes up
             return bits | (TOUCHED if entry & PTE_WRITABLE and entry & PTE_DIRTY else 0)
         home = 0 if entry & PTE_ZERO else census.state(pfn)["home"]

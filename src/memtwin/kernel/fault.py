@@ -37,11 +37,13 @@ if not cython.compiled:
         PTE_ZERO,
         SEGV_ACCERR,
         SEGV_MAPERR,
+        SEGV_PKUERR,
         SI_KERNEL,
         SIGKILL,
         SIGSEGV,
         VM_ACCESS,
         VM_HUGETLB,
+        VM_PKEY,
         VM_SHARED,
         VM_WRITE,
     )
@@ -63,6 +65,8 @@ def handle_fault(mm: Mm, address: int, access: int) -> int:
         vma = grown(mm, vma, address)
         if vma is None:
             return SIGSEGV << 8 | SEGV_MAPERR
+    if vma.flags & VM_PKEY:
+        return SIGSEGV << 8 | SEGV_PKUERR
     if not vma.flags & (VM_WRITE if access == WRITE else VM_ACCESS):
         return SIGSEGV << 8 | SEGV_ACCERR
     return fault_page(mm, vma, address & ~(mm.page_size - 1), access)

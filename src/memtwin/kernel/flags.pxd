@@ -107,12 +107,14 @@ cdef enum:
     VM_DONTDUMP = 0x4000000
     VM_HUGEPAGE = 0x20000000
     VM_NOHUGEPAGE = 0x40000000
+    VM_PKEY = 0x08000000
     VM_ACCESS = 7
     SIGBUS = 7
     SIGSEGV = 0xb
     SIGKILL = 9
     SEGV_MAPERR = 1
     SEGV_ACCERR = 2
+    SEGV_PKUERR = 4
     BUS_ADRERR = 2
     SI_KERNEL = 0x80
     GROWS = 0
@@ -131,6 +133,7 @@ cdef enum:
     PTE_GUARD = 0x800
     PTE_MAPPED = 0x101
     PTE_SWAP_EXCLUSIVE = 8
+    PTE_PKEY = 0x10
     TOUCHED = 4
     BYTES = 8
     GRANTS = 7

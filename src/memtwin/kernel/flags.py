@@ -45,13 +45,14 @@ VM_LOCKONFAULT, VM_ACCOUNT, VM_NORESERVE, VM_HUGETLB = 0x80000, 0x100000, 0x2000
 VM_MAYBE_GUARD = 0x800  # has or had guard markers; keeps no two VMAs from merging, the merged one has it (VM_STICKY)
 VM_WIPEONFORK, VM_DONTDUMP, VM_HUGEPAGE, VM_NOHUGEPAGE = 0x02000000, 0x04000000, 0x20000000, 0x40000000
 VM_ACCESS = VM_READ | VM_WRITE | VM_EXEC
+VM_PKEY = 0x08000000  # has the protection key that may only be executed, see protect.py (Linux: VM_PKEY_BIT0, bit 32)
 
 # a File's kind: our own numbers
 FILE_REGULAR, FILE_ZERO, FILE_UNMAPPABLE, FILE_CLOSED = 0, 1, 2, 3
 
 # signals and their codes
 SIGBUS, SIGSEGV, SIGKILL = 7, 11, 9
-SEGV_MAPERR, SEGV_ACCERR, BUS_ADRERR, SI_KERNEL = 1, 2, 2, 128
+SEGV_MAPERR, SEGV_ACCERR, SEGV_PKUERR, BUS_ADRERR, SI_KERNEL = 1, 2, 4, 2, 128
 
 # whether a stack grows down to an access: our own numbers, see growth.py
 GROWS, NO_STACK, IN_GUARD_GAP, OVER_LIMIT = 0, 1, 2, 3
@@ -60,18 +61,19 @@ GROWS, NO_STACK, IN_GUARD_GAP, OVER_LIMIT = 0, 1, 2, 3
 #
 #    63  62        52 51           12  11   10    9    8    7    6   5   4   3   2   1   0
 #   +---+------------+---------------+----+----+----+----+----+----+---+---+---+---+---+---+
-#   |   |            |      PFN      |    |SWAP|ZERO|NONE| PS | D  | A |   |EXC| U | W | P |
+#   |   |            |      PFN      |    |SWAP|ZERO|NONE| PS | D  | A |KEY|EXC| U | W | P |
 #   +---+------------+---------------+----+----+----+----+----+----+---+---+---+---+---+---+
 #
 # P present, W writable, U user, A accessed, D dirty, PS a huge page (in the table above the last): the processor's.
 # ZERO: the shared zero page (Linux: PAGE_SPECIAL). NONE: the page is there and PROT_NONE keeps everybody out; P is
 # clear then (Linux: _PAGE_PROTNONE). SWAP: not present, the PFN field holds a swap slot (Linux: a swap entry).
 # EXC: of a swap PTE, that the page was nobody else's when it went (Linux: _PAGE_SWP_EXCLUSIVE).
+# KEY: the page has VM_PKEY's protection key, which keeps all loads and stores out (the processor: bits 59 to 62).
 # GUARD (P, NONE and SWAP clear): MADV_GUARD_INSTALL's marker.
 PTE_PRESENT, PTE_WRITABLE, PTE_USER, PTE_ACCESSED, PTE_DIRTY = 1, 2, 4, 0x20, 0x40
 PTE_HUGE, PTE_NONE, PTE_ZERO, PTE_SWAP, PTE_GUARD = 0x80, 0x100, 0x200, 0x400, 0x800
 PTE_MAPPED = PTE_PRESENT | PTE_NONE
-PTE_SWAP_EXCLUSIVE = 8
+PTE_SWAP_EXCLUSIVE, PTE_PKEY = 8, 0x10
 
 # An entry that leads to a lower table holds its PFN, P, W, U, A (TABLE_BITS) and, in the table above the last,
 # HUGE_TABLE if all pages of that lower table are mapped as one huge page: Linux keeps such a table aside for the day it

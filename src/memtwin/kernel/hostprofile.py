@@ -57,6 +57,7 @@ def profile_of_host(sized: bool = False) -> KernelProfile:
         vdso_pages=_vdso_pages(page) or like.vdso_pages,
         reclaim_tables=_reclaims_tables(),
         names_mappings=names_mappings(),
+        protection_keys=has_protection_keys(),
         overcommit_memory=_setting("overcommit_memory", 0),
         overcommit_ratio=_setting("overcommit_ratio", 50),
         overcommit_kbytes=_setting("overcommit_kbytes", 0),
@@ -101,8 +102,20 @@ def _levels(like: KernelProfile) -> int:
     """5 where the processor has LA57 and the kernel uses it: it hides the flag otherwise."""
     if like.architecture != "x86_64":
         return like.levels
-    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    return 5 if flags and "la57" in flags[1].split() else 4
+    return 5 if "la57" in _processor_flags() else 4
+
+
+def has_protection_keys() -> bool:
+    """Whether the kernel uses the processor's protection keys."""
+    return "ospke" in _processor_flags()
+
+
+def _processor_flags() -> list[str]:
+    """What x86's /proc/cpuinfo says of the processor; nothing elsewhere."""
+    with suppress(OSError):
+        flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        return flags[1].split() if flags else []
+    return []
 
 
 def _mmap_min_addr(page: int) -> int:

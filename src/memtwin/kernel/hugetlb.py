@@ -37,6 +37,7 @@ if not cython.compiled:
         PTE_HUGE,
         PTE_MAPPED,
         PTE_NONE,
+        PTE_PKEY,
         PTE_PRESENT,
         PTE_USER,
         PTE_WRITABLE,
@@ -46,6 +47,7 @@ if not cython.compiled:
         VM_ACCESS,
         VM_MAYSHARE,
         VM_MAYWRITE,
+        VM_PKEY,
         VM_SHARED,
         VM_WRITE,
     )
@@ -336,8 +338,10 @@ def protect_reserved(mm: Mm, vma: Vma, start: int, end: int) -> None:
     while start < end:
         at = mm.pages.reserved_at(start)
         if at:
-            pte = load64(at) & ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE)
+            pte = load64(at) & ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE | PTE_PKEY)
             pte |= PTE_PRESENT if vma.flags & VM_ACCESS else PTE_NONE
+            if vma.flags & VM_PKEY:
+                pte |= PTE_PKEY
             if vma.flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE:
                 pte |= PTE_WRITABLE
             put_in(mm, at, start, pte, size)

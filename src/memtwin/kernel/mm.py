@@ -44,6 +44,7 @@ if not cython.compiled:
         PTE_SWAP,
         PTE_ZERO,
         SEGV_MAPERR,
+        SEGV_PKUERR,
         SI_KERNEL,
         VM_ACCOUNT,
         VM_EXEC,
@@ -429,6 +430,8 @@ class Mm(PageBytes):
             return "no mapping there"
         if code == SEGV_MAPERR:
             return "a guard page"
+        if code == SEGV_PKUERR:
+            return f"the mapping {vma.start:x}-{vma.end:x} may only be executed: its protection key forbids it"
         kind = "".join(letter if vma.flags & bit else "-" for letter, bit in (("r", 1), ("w", 2), ("x", 4)))
         return f"the mapping {vma.start:x}-{vma.end:x} {kind} {vma.label or ''}".rstrip() + " does not allow it"
 

@@ -8,6 +8,7 @@ from memtwin.kernel.mapping cimport fits_left, map_region, unmap_range
 from memtwin.kernel.mm cimport Mm
 from memtwin.kernel.place cimport start_gap, unmapped_area
 from memtwin.kernel.populate cimport populate
+from memtwin.kernel.protect cimport key_for
 from memtwin.kernel.vma cimport Vma, new_vma
 from memtwin.kernel.window cimport ALL_ONES
 

@@ -64,6 +64,7 @@ if not cython.compiled:
     from memtwin.kernel.mapping import fits_left, map_region, unmap_range
     from memtwin.kernel.place import start_gap, unmapped_area
     from memtwin.kernel.populate import populate
+    from memtwin.kernel.protect import key_for
     from memtwin.kernel.vma import new_vma
     from memtwin.kernel.window import ALL_ONES
 
@@ -141,6 +142,7 @@ def choose_place(mm: Mm, address: int, length: int, flags: int, file: Any, pgoff
 def mapping_flags(mm: Mm, prot: int, flags: int, file: Any) -> int:
     """The new VMA's VM_* bits, or -errno where prot, flags and file do not go together."""
     bits = (prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) | VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC | mm.def_flags
+    bits |= key_for(mm, prot)
     kind = flags & MAP_TYPE
     if flags & MAP_GROWSDOWN:
         bits |= VM_GROWSDOWN

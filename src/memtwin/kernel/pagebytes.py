@@ -24,6 +24,7 @@ if not cython.compiled:
         FRAME_FILE,
         PTE_DIRTY,
         PTE_MAPPED,
+        PTE_PKEY,
         PTE_PRESENT,
         PTE_WRITABLE,
         PTE_ZERO,
@@ -68,7 +69,8 @@ class PageBytes(Window):
         A file's page never has its bytes in the window, and others may write them: a load has to look them up.
         """
         at = self.slot(address)
-        if not (pte & PTE_PRESENT and not self.frames.watch and self.owns(address)):  # `owns` may wipe the byte
+        allowed = pte & (PTE_PRESENT | PTE_PKEY) == PTE_PRESENT and not self.frames.watch
+        if not (allowed and self.owns(address)):  # `owns` may wipe the byte
             store8(at, load8(at) & BYTES)
             return
         bits = load8(at) & BYTES

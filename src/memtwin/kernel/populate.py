@@ -28,6 +28,7 @@ if not cython.compiled:
         VM_IO,
         VM_LOCKONFAULT,
         VM_PFNMAP,
+        VM_PKEY,
         VM_READ,
         VM_SHARED,
         VM_WRITE,
@@ -59,7 +60,7 @@ def populate_vma(mm: Mm, vma: Vma, start: int, end: int) -> int:
     """
     if vma.flags & VM_LOCKONFAULT:
         return 0
-    if not vma.flags & VM_ACCESS:
+    if not vma.flags & VM_ACCESS or vma.flags & VM_PKEY:
         return -EFAULT
     return fault_in(mm, vma, start, end, WRITE if vma.flags & (VM_WRITE | VM_SHARED) == VM_WRITE else READ)
 

@@ -18,7 +18,8 @@ class KernelProfile:
     kernel's own mappings in each process, from low to high (name, PROT_*, pages). thp: as
     /sys/kernel/mm/transparent_hugepage/enabled has it. reclaim_tables: CONFIG_PT_RECLAIM, since 6.14: MADV_DONTNEED
     frees last-level tables that it empties. names_mappings: CONFIG_ANON_VMA_NAME, since 5.17, off unless configured:
-    prctl gives anonymous memory names. mmap_min_addr, max_map_count, overcommit_memory and all below: as in
+    prctl gives anonymous memory names. protection_keys: the processor has them (x86's OSPKE), and what may only be
+    executed cannot be read. mmap_min_addr, max_map_count, overcommit_memory and all below: as in
     /proc/sys/vm; None: as the kernel chooses by the machine's RAM.
     """
 
@@ -36,6 +37,7 @@ class KernelProfile:
     vdso_pages: tuple[tuple[str, int, int], ...] = (("[vvar]", 1, 4), ("[vvar_vclock]", 1, 2), ("[vdso]", 5, 2))
     reclaim_tables: bool = True
     names_mappings: bool = False
+    protection_keys: bool = False
     overcommit_memory: int = 0
     overcommit_ratio: int = 50
     overcommit_kbytes: int = 0

@@ -15,5 +15,6 @@ from memtwin.kernel.window cimport ALL_ONES
 cdef int64_t do_mprotect(Mm mm, uint64_t address, uint64_t length, int64_t prot) noexcept
 @cython.locals(old=uint64_t, flags=uint64_t, partly=bint)
 cdef int64_t protect_vma(Mm mm, Vma vma, uint64_t start, uint64_t end, int64_t prot)
+cdef uint64_t key_for(Mm mm, int64_t prot)
 cdef uint64_t protected(Mm mm, Vma vma, uint64_t pte) noexcept
 cdef void change_protection(Mm mm, Vma vma, uint64_t start, uint64_t end) noexcept

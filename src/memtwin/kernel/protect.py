@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: LGPL-2.1-or-later
 # cython: infer_types=True
-"""mprotect (mm/mprotect.c)."""
+"""mprotect (mm/mprotect.c), and the protection keys of what may only be executed (arch/x86/mm/pkeys.c).
+
+Where the processor has protection keys, a mapping with PROT_EXEC alone gets a key that forbids all loads and stores;
+without them it can be read. Any other protection takes the key away.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ if not cython.compiled:
         PROT_WRITE,
         PTE_MAPPED,
         PTE_NONE,
+        PTE_PKEY,
         PTE_PRESENT,
         PTE_WRITABLE,
         PTE_ZERO,
@@ -36,6 +41,7 @@ if not cython.compiled:
         VM_LOCKED,
         VM_NORESERVE,
         VM_PFNMAP,
+        VM_PKEY,
         VM_SHARED,
         VM_WRITE,
     )
@@ -82,7 +88,7 @@ def do_mprotect(mm: Mm, address: int, length: int, prot: int) -> int:
 def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
     """mprotect of a part of one VMA (mprotect_fixup). A locked private mapping that becomes writable is copied now."""
     old = vma.flags
-    flags = (old & ~VM_ACCESS) | (prot & VM_ACCESS)
+    flags = (old & ~(VM_ACCESS | VM_PKEY)) | (prot & VM_ACCESS) | key_for(mm, prot)
     if (flags & VM_ACCESS) & ~(flags >> 4):
         return -EACCES
     if flags == old:
@@ -114,6 +120,11 @@ def protect_vma(mm: Mm, vma: Vma, start: int, end: int, prot: int) -> int:
     return 0
 
 
+def key_for(mm: Mm, prot: int) -> int:
+    """VM_PKEY, if a mapping of that protection has the key for execution alone, else 0."""
+    return VM_PKEY if prot == PROT_EXEC and mm.profile.protection_keys else 0
+
+
 def change_protection(mm: Mm, vma: Vma, start: int, end: int) -> None:
     """Let the PTEs of [start, end) grant what the VMA now allows, without faults for what needs none."""
     at = start
@@ -135,10 +146,12 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int) -> None:
 
 def protected(mm: Mm, vma: Vma, pte: int) -> int:
     """The PTE under the VMA's protection: an own page that was written stays writable if the VMA allows it."""
-    pte &= ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE)
+    pte &= ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE | PTE_PKEY)
     if not vma.flags & VM_ACCESS:
         return pte | PTE_NONE
     pte |= PTE_PRESENT
+    if vma.flags & VM_PKEY:
+        pte |= PTE_PKEY
     if vma.flags & VM_WRITE and not pte & PTE_ZERO and mm.may_write(vma, pte):
         pte |= PTE_WRITABLE
     return pte

@@ -102,9 +102,11 @@ _KOREAN = {
 _WHY = {
     "en": {(11, 1): "nothing is mapped there (SIGSEGV, code 1)",
            (11, 2): "the mapping does not allow it (SIGSEGV, code 2)",
+           (11, 4): "its protection key allows execution only (SIGSEGV, code 4)",
            (7, 2): "the file ends before that page, or the pool has no huge page for it (SIGBUS)",
            (9, 0): "no frame is free (SIGKILL)"},
-    "ko": {(11, 1): "거기에는 매핑이 없다 (SIGSEGV, 코드 1)", (11, 2): "매핑이 허락하지 않는다 (SIGSEGV, 코드 2)",
+    "ko": {(11, 4): "보호 키가 실행만 허락한다 (SIGSEGV, 코드 4)",
+           (11, 1): "거기에는 매핑이 없다 (SIGSEGV, 코드 1)", (11, 2): "매핑이 허락하지 않는다 (SIGSEGV, 코드 2)",
            (7, 2): "파일이 그 페이지 앞에서 끝나거나, 예약해 둔 거대 페이지가 없다 (SIGBUS)",
            (9, 0): "빈 프레임이 없다 (SIGKILL)"},
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.kernel.census import Census
-from memtwin.kernel.flags import VM_HUGEPAGE, VM_HUGETLB, VM_LOCKED, VM_NOHUGEPAGE, VM_SHARED
+from memtwin.kernel.flags import VM_HUGEPAGE, VM_HUGETLB, VM_LOCKED, VM_NOHUGEPAGE, VM_PKEY, VM_SHARED
 from memtwin.kernel.procfs import NAME_COLUMN, maps_line
 from memtwin.kernel.vma import Vma
 
@@ -38,7 +38,8 @@ def smaps_of(space: AddressSpace, vma: Vma) -> str:
     census = Census()
     count_vma(space, vma, census)
     eligible = f"{'THPeligible:':<16}{int(is_huge_eligible(space, vma)):8d}"
-    return "\n".join([*head, *_sizes(census, False), eligible, vm_flags(vma.flags), ""])
+    keys = [f"{'ProtectionKey:':<16}{int(vma.flags & VM_PKEY != 0):8d}"] if space.profile.protection_keys else []
+    return "\n".join([*head, *_sizes(census, False), eligible, *keys, vm_flags(vma.flags), ""])
 
 
 def smaps_rollup(space: AddressSpace) -> str:

@@ -27,6 +27,7 @@ if not cython.compiled:
         SIGKILL,
         TOUCHED,
         VM_ACCESS,
+        VM_PKEY,
         VM_WRITE,
     )
     from memtwin.kernel.mm import TOUCHED_WORD, is_short
@@ -50,7 +51,8 @@ def touch_range(mm: Mm, start: int, end: int, access: int) -> int:
         if address >= end:
             return 0
         vma = mm.find(address) if address < mm.task_size else None
-        if vma is None or vma.start > address or not vma.flags & (VM_WRITE if access == WRITE else VM_ACCESS):
+        needed = VM_WRITE if access == WRITE else VM_ACCESS
+        if vma is None or vma.start > address or not vma.flags & needed or vma.flags & VM_PKEY:
             code = handle_fault(mm, address, access)
             if code:
                 return stopped(mm, code, address, access)

@@ -52,6 +52,10 @@ def _of_page(process: Process, region: Region, address: int, tell: Tell) -> str:
     page = sight.page_at(address)
     if region.permissions.startswith("---"):
         return tell("No access is allowed: each is a segmentation fault (code 2, the mapping does not allow it).")
+    if sight.is_execute_only(address):
+        return tell(
+            "It may only be executed: its protection key makes each load and store a segmentation fault (code 4)."
+        )
     if sight.is_guard(address):
         return tell("A guard page (MADV_GUARD_INSTALL): each access is a segmentation fault (code 1), though the "
                     "region would allow it.")  # fmt: skip

@@ -22,6 +22,7 @@ from memtwin.kernel.flags import (
     PTE_SWAP,
     PTE_WRITABLE,
     PTE_ZERO,
+    VM_PKEY,
 )
 from memtwin.kernel.procfs import vma_name
 from memtwin.kernel.tlb import Tlb
@@ -109,6 +110,11 @@ class Sight:
         """Whether the page at `address` is a guard (MADV_GUARD_INSTALL)."""
         mapped = self.mapped(address)
         return mapped is not None and bool(mapped.entry & PTE_GUARD) and not mapped.entry & (PTE_MAPPED | PTE_SWAP)
+
+    def is_execute_only(self, address: int) -> bool:
+        """Whether a protection key keeps loads and stores out of the page at `address` (kernel/protect.py)."""
+        vma = self.vma(address)
+        return vma is not None and bool(vma.flags & VM_PKEY)
 
     def is_of_file(self, address: int) -> bool:
         """Whether the page at `address` comes from a file when it is touched."""

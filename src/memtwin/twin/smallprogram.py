@@ -14,8 +14,9 @@ The 32-bit one is what gcc -m32 makes.
     low    program                       at 2/3 of TASK_SIZE; 32-bit: 16 MiB above a third of it
 
 The sizes are those of Debian's builds for x86-64 (2.31-13, 2.36-9, 2.41-12 and 2.43-1, gcc 12.2, Linux 6.18, November
-2026), read from /proc/PID/maps without address randomisation; tests/twin/test_program.py reads them again. A release
-between two of them has the mappings of the older one.
+2026), read from /proc/PID/maps without address randomisation on a processor without AVX-512: with it, ld.so's malloc
+has two pages more in 2.31. tests/twin/test_program.py reads them again. A release between two of them has the mappings
+of the older one.
 """
 
 from __future__ import annotations

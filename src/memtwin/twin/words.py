@@ -59,6 +59,8 @@ KOREAN: dict[str, str] = {
     "A guard page (MADV_GUARD_INSTALL): each access is a segmentation fault (code 1), though the region would allow "
     "it.":
         "보호 페이지다 (MADV_GUARD_INSTALL): 영역이 허락하더라도 모든 접근이 세그멘테이션 폴트다 (코드 1).",
+    "It may only be executed: its protection key makes each load and store a segmentation fault (code 4).":
+        "실행만 할 수 있다: 보호 키 때문에 읽기와 쓰기는 모두 세그멘테이션 폴트다 (코드 4).",
     "The file ends before that page: an access is a bus error (SIGBUS, code 2).":
         "파일이 그 페이지 앞에서 끝난다: 접근은 버스 오류다 (SIGBUS, 코드 2).",
     "A write is a segmentation fault (code 2): the region is read-only.":

@@ -23,7 +23,7 @@ ZONE_PAGES = 64
 MOST_PROCESSES = 4
 FILE_SHARE = 0.4  # of mmaps that map a file
 
-PROTECTIONS = (3, 3, 3, 3, 1, 1, 0, 7, 5, 2)
+PROTECTIONS = (3, 3, 3, 3, 1, 1, 0, 7, 5, 2, 4)
 SMALL = (1, 1, 2, 2, 3, 4, 5, 8, 16)
 LARGE = (2 * MIB, 2 * MIB, 4 * MIB, 3 * MIB, 2 * MIB + PAGE, 2 * MIB - PAGE, 6 * MIB)
 # MADV_: everything but what would harm the host (HWPOISON, SOFT_OFFLINE), what a daemon finishes later (MERGEABLE,

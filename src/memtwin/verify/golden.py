@@ -102,6 +102,7 @@ def write_golden(path: Path, start: Start, sequences: Iterable[Recorded]) -> Non
             "facts": list(start.facts),
             "maps": _rename(start.maps, names),
             "resident": start.resident,
+            "protection_keys": start.protection_keys,
             "labels": {
                 name: [_rename(label.encode(), names), identity] for name, (label, identity) in start.labels.items()
             },
@@ -122,7 +123,9 @@ def read_golden(path: Path) -> tuple[dict[str, str], Start, list[Recorded]]:
         resident = tuple((address, pages) for address, pages in start["resident"])
         return (
             whole["profile"],
-            Start(Facts(*start["facts"]), start["maps"].encode(), resident, labels),
+            Start(
+                Facts(*start["facts"]), start["maps"].encode(), resident, labels, start.get("protection_keys", False)
+            ),
             [_decode(sequence) for sequence in whole["sequences"]],
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

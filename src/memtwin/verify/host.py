@@ -25,6 +25,7 @@ from memtwin.host.stage import (
     call_command,
     command,
 )
+from memtwin.kernel.hostprofile import has_protection_keys
 from memtwin.verify.disturbance import Watch
 from memtwin.verify.layout import spans
 from memtwin.verify.observation import POOL, Observation, Pages, observe
@@ -39,13 +40,14 @@ class Start(NamedTuple):
     """What a fresh stage is, as far as a twin must know it to begin alike.
 
     maps: its /proc/PID/maps. resident: ranges of pages that are present (address, pages). labels: of the scene's files,
-    see Scene.labels.
+    see Scene.labels. protection_keys: whether the processor has them.
     """
 
     facts: Facts
     maps: bytes
     resident: tuple[tuple[int, int], ...]
     labels: dict[str, tuple[str, str]]
+    protection_keys: bool = False
 
 
 class Host:
@@ -81,7 +83,7 @@ class Host:
         if self.huge_pages:
             self._await_pool()
         if self._start is None or self._start.maps != maps:
-            self._start = Start(self.facts, maps, self._resident(maps), self.scene.labels())
+            self._start = Start(self.facts, maps, self._resident(maps), self.scene.labels(), has_protection_keys())
         return self._start
 
     def _await_pool(self) -> None:

@@ -23,7 +23,7 @@ SIZES = (0, 0, 0, 0, 21 << 26, 21 << 26, 30 << 26, 16 << 26, 63 << 26)  # log2 o
 FLAGS = ((0x4000, 0.3), (0x8000, 0.1), (0x2000, 0.06), (0x100, 0.02), (0x20000, 0.03))  # NORESERVE, POPULATE, LOCKED …
 ZONE, TARGET_ZONE = 0x40000000, 0x80000000
 ZONE_PAGES = 24
-PROTECTIONS = (3, 3, 3, 3, 3, 1, 0, 7)
+PROTECTIONS = (3, 3, 3, 3, 3, 1, 0, 7, 4)
 ADVICE = (0, 2, 3, 4, 4, 4, 4, 8, 10, 11, 14, 15, 16, 17, 18, 19, 22, 23, 24, 102, 103)  # as generate.ADVICE
 
 

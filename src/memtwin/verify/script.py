@@ -93,7 +93,7 @@ def twin_of(host: HostProcess, environment: Mapping[str, str] | None = None) -> 
     release = host_release()
     if release not in RELEASES:
         raise UserError(f"this machine has glibc {release}, which is not modelled: {', '.join(RELEASES)} are")
-    machine = Machine(ram=_RAM, swap=_host_swap(), huge_pages=host_pool())
+    machine = Machine(ram=_RAM, swap=_host_swap(), profile="host", huge_pages=host_pool())
     settings = settings_of(environment or {}, release)
     return machine.spawn(glibc=release, cpus=len(os.sched_getaffinity(0)), image=host_image(host), **settings)
 

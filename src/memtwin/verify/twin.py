@@ -6,6 +6,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from memtwin.errors import MemoryFault
 from memtwin.host.stage import Facts
@@ -16,6 +17,7 @@ from memtwin.kernel.flags import FILE_UNMAPPABLE, FILE_ZERO
 from memtwin.kernel.machine import Machine
 from memtwin.kernel.meminfo import huge_pages
 from memtwin.kernel.procfs import NAME_COLUMN, maps_line, vma_name
+from memtwin.kernel.profile import KernelProfile
 from memtwin.kernel.smaps import smaps
 from memtwin.kernel.status import pagemap, status
 from memtwin.kernel.vma import Vma
@@ -48,7 +50,8 @@ class KernelTwin:
     def restart(self, start: Start) -> None:
         """A process like the host's: its mappings as maps has them, its pages resident as pagemap has them."""
         self._facts = start.facts
-        self.machine = self._make_machine(huge_pages=self._huge_pages) if self._huge_pages else self._make_machine()
+        profile = replace(KernelProfile(), protection_keys=start.protection_keys)
+        self.machine = self._make_machine(profile=profile, huge_pages=self._huge_pages)
         self.files = open_files(self.machine, start)
         space = AddressSpace(self.machine, window_bits=32)
         space.set_layout(space.mmap_base, -(-start.facts.image_end // PAGE) * PAGE)
