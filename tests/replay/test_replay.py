@@ -230,3 +230,10 @@ def test_uncompiled_it_finds_the_same(recorded: Recorder, programs: Path) -> Non
         del one["seconds"], one["events_per_second"]
     assert plain == json.loads(json.dumps(compiled))
     assert all(one["exact"] for one in plain)
+
+
+def test_the_end_is_no_higher_than_the_peak(recorded: Recorder, programs: Path) -> None:
+    for program in (["sh", "-c", ":"], ["true"], [str(programs / "everything")]):
+        for one in replay(recorded(*program), Options()).processes:
+            assert one.peak_rss_bytes >= one.final_rss_bytes
+            assert one.peak_rss_bytes >= max(point["rss_bytes"] for point in one.time_line)

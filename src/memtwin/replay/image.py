@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from memtwin.errors import Killed
+from memtwin.errors import Killed, TraceError
 from memtwin.replay.mismatch import describe
 from memtwin.replay.result import Comparison, Mismatch
 from memtwin.replay.surroundings import RECORDER_WINDOW, Moment, Surroundings, imprecision, measure, settle
@@ -189,6 +189,13 @@ class ImageReplay:
         if name or op == Op.MAPS:
             self.twin.hidden.update(Counter(self.twin.space.call_counts) - before)
 
+    def _check(self, columns: Columns, row: int, address: int, length: int) -> None:
+        """TraceError: no system call of this event's kind could have succeeded for these bytes."""
+        space = self.twin.space
+        if address % space.page_size or not 0 <= length <= space.task_size - address:
+            what = f"{self.image.key}: event {columns.start + row:,}: {Op(columns.op[row]).name.lower()}"
+            raise TraceError(f"{what} of {length:#x} bytes at {address:#x} cannot have succeeded")
+
     def _trim(self, columns: Columns, row: int) -> None:
         self.twin.malloc.malloc_trim(int(columns.size[row]))
 
@@ -199,31 +206,40 @@ class ImageReplay:
     def _mmap(self, columns: Columns, row: int) -> None:
         address, argument = int(columns.result[row]), int(columns.argument[row])
         if address != FAILED:
+            self._check(columns, row, address, int(columns.size[row]))
             self.twin.mappings.mmap(address, int(columns.size[row]), argument >> 32, argument & 0xFFFFFFFF)
 
     def _munmap(self, columns: Columns, row: int) -> None:
         if columns.result[row] == 0:
+            self._check(columns, row, int(columns.pointer[row]), int(columns.size[row]))
             self.twin.mappings.munmap(int(columns.pointer[row]), int(columns.size[row]))
 
     def _mremap(self, columns: Columns, row: int) -> None:
         new = int(columns.result[row])
         if new != FAILED:
             old, old_length = int(columns.pointer[row]), int(columns.argument[row])
+            self._check(columns, row, old, old_length)
+            self._check(columns, row, new, int(columns.size[row]))
             self.twin.mappings.mremap(old, old_length, new, int(columns.size[row]), int(columns.extra[row]))
 
     def _madvise(self, columns: Columns, row: int) -> None:
-        if columns.result[row] == 0:
+        if columns.result[row] == 0 and columns.size[row]:
+            self._check(columns, row, int(columns.pointer[row]), int(columns.size[row]))
             advice = int(columns.argument[row])
             self.twin.mappings.madvise(int(columns.pointer[row]), int(columns.size[row]), advice)
 
     def _brk(self, columns: Columns, row: int) -> None:
         if columns.result[row] == 0:
+            self._check(columns, row, 0, int(columns.pointer[row]))
             self.twin.move_break(int(columns.pointer[row]) - self.twin.space.brk_end)
 
     def _sbrk(self, columns: Columns, row: int) -> None:
-        increment = int(columns.size[row])
-        if int(columns.result[row]) != FAILED:
-            self.twin.move_break(increment - 2**64 if increment >> 63 else increment, int(columns.result[row]))
+        increment, old = int(columns.size[row]), int(columns.result[row])
+        if old != FAILED:
+            increment -= 2**64 if increment >> 63 else 0
+            self._check(columns, row, 0, old)
+            self._check(columns, row, 0, old + increment)
+            self.twin.move_break(increment, old)
 
     def _thread_create(self, columns: Columns, row: int) -> None:
         self.twin.malloc.single = False

@@ -43,7 +43,7 @@ def arena_ring(twin: Twin) -> list[int]:
     """Addresses of all arenas, the main one first; of an allocator that nobody has called, none."""
     space, main = twin.space, twin.malloc.main_arena
     found = [main]
-    arena = word(space, main + twin.malloc.av_next) if space.resident_pages(main & -4096, (main & -4096) + 4096) else 0
+    arena = word(space, main + twin.malloc.av_next)
     if not arena:
         return []
     while arena != main and arena and len(found) < _MOST_ARENAS:

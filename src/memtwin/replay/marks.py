@@ -12,30 +12,29 @@ import numpy.typing as npt
 
 from memtwin.kernel.addrspace import AddressSpace
 from memtwin.libc.malloc import Malloc
+from memtwin.libc.peek import peek
 from memtwin.replay.walk import MARK_FAST, MARK_TCACHE
 
 AV_FASTBINS, NFASTBINS = 16, 10
-_MOST = 1 << 26  # links of one list: more is a circle
 
 
 def word(space: AddressSpace, address: int) -> int:
-    """The 64-bit word at an address."""
-    return int.from_bytes(space.read(address, 8), "little")
+    """The 64-bit word at an address, without an access; 0 where nothing is, as at an address that is not aligned."""
+    return 0 if address & 7 or not 0 < address < int(space.task_size) else int(peek(space, address, 8))
 
 
 def words(space: AddressSpace, address: int, count: int) -> list[int]:
-    """`count` 64-bit words from an address on."""
-    return [int(one) for one in np.frombuffer(space.read(address, 8 * count), np.uint64)]
+    """`count` 64-bit words from an address on, without an access."""
+    return [word(space, address + 8 * index) for index in range(count)]
 
 
 def chain(malloc: Malloc, first: int, offset: int) -> list[int]:
-    """The memory addresses of a list whose links are addresses of memory less `offset`."""
-    found: list[int] = []
-    while first and len(found) < _MOST:
-        memory = first + offset
-        found.append(memory)
+    """The memory addresses of a list whose links are addresses of memory less `offset`; up to where it bites itself."""
+    found: dict[int, None] = {}
+    while first and (memory := first + offset) not in found:
+        found[memory] = None
         first = ((memory >> 12) & malloc.link_mask) ^ word(malloc.space, memory)
-    return found
+    return list(found)
 
 
 def kept_chunks(malloc: Malloc, arenas: list[int]) -> npt.NDArray[np.uint64]:

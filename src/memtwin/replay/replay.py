@@ -151,7 +151,7 @@ class _Work:
         twin = self.begin(None if self.measures else self.found.corrections)
         work = self._pass(twin, real=self.measures, forks=self._forks(twin))
         if self.measures:
-            twin.player.set_other(0, self.found.at(0).total)
+            twin.player.set_other(0, self.found.at(0).total - twin.library_bytes())
         work.run(self.run_of.progress)
         self.result.seconds = perf_counter() - started - self.aside
         if self.measures:
@@ -198,7 +198,7 @@ class _Work:
         result.lost = max(work.lost, self.image.header.lost)
         result.first_mismatch = work.mismatch
         result.abort = work.abort
-        result.minor_faults = twin.space.min_flt
+        result.minor_faults = twin.faults()
         result.system_calls = dict(twin.system_calls() + work.program_calls)
         result.peak_rss_bytes = player.line.peak
         result.peak_event = player.line.peak_event

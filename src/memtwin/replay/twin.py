@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from memtwin.trace.reader import MapsSnapshot
 
 MAIN_ARENA, MP = 0xC60, 0x340  # in the library's writable mapping; only which pages they dirty depends on it
+_WRITE = 2  # an access, memory.py
 _SPARE = 0x10000  # for main_arena where no library is mapped: below everything, where it is in nobody's way
 _POOL_BYTES = 32 << 30  # of reserved huge pages at most; the machine has 64 GiB of RAM
 _FORKED_WINDOW_BITS = 40  # many children may be alive at a time
@@ -86,7 +87,10 @@ def _check_known(release: str) -> None:
 
 
 class Twin:
-    """The parts of one image's twin. `hidden` counts system calls that the replay made on its own account."""
+    """The parts of one image's twin.
+
+    hidden, first_faults: system calls and faults that the replay made on its own account.
+    """
 
     def __init__(self, player: Player, mappings: Mappings, malloc: Malloc) -> None:
         self.player = player
@@ -94,6 +98,7 @@ class Twin:
         self.malloc = malloc
         self.space: AddressSpace = mappings.space
         self.hidden: Counter[str] = Counter()
+        self.first_faults = 0
 
     @classmethod
     def begin(
@@ -123,6 +128,7 @@ class Twin:
         player = Player(malloc, space, TimeLine(header.events))
         player.what_if = options.what_if
         twin = cls(player, mappings, malloc)
+        twin.keep_library()
         twin.hidden.update(space.call_counts)
         return twin
 
@@ -133,6 +139,7 @@ class Twin:
         player = self.player.fork(malloc, space, TimeLine(events))
         child = Twin(player, self.mappings.fork(space, corrections), malloc)
         child.hidden.update(space.call_counts)
+        child.first_faults = int(space.min_flt)
         return child
 
     def move_break(self, increment: int, recorded: int = 0) -> None:
@@ -157,10 +164,20 @@ class Twin:
         """Resident bytes of [start, end)."""
         return int(self.space.resident_pages(start, end) * self.space.page_size)
 
+    def keep_library(self) -> None:
+        """The C library's data is in RAM from the start: the loader has written to it."""
+        page = self.malloc.main_arena & -self.space.page_size
+        self.space.touch(page, 2 * self.space.page_size, _WRITE)
+        self.first_faults = int(self.space.min_flt)
+
     def library_bytes(self) -> int:
         """Resident bytes that the twin has in the C library's data, which is no memory of the allocator's."""
         page = self.malloc.main_arena & -self.space.page_size
         return self.resident(page, page + 2 * self.space.page_size)
+
+    def faults(self) -> int:
+        """Minor faults of the program and its allocator."""
+        return int(self.space.min_flt) - self.first_faults
 
     def heap_bytes(self) -> int:
         """Resident bytes between the heap's start and the break."""
@@ -177,7 +194,7 @@ def library_data(header: Header, snapshot: MapsSnapshot | None, mappings: Mappin
     room = 2 * mappings.space.page_size
     name = PurePath(header.libc_path).name  # /lib may be a link to /usr/lib
     for vma in snapshot.vmas if snapshot and name else ():
-        if PurePath(vma.path).name == name and "w" in vma.permissions and vma.end - vma.start >= room:
+        if PurePath(vma.path).name == name and vma.permissions.startswith("rw") and vma.end - vma.start >= room:
             return vma.start
     mappings.add(_SPARE, _SPARE + room, "[libc data]")
     return _SPARE

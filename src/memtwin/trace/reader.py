@@ -18,13 +18,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from memtwin.errors import TraceError
 from memtwin.trace.header import Header, check_version, load_json, parse_header
 from memtwin.trace.parquet import TableFile, read_plain_file
-from memtwin.trace.schema import EVENTS, MAPS, METADATA_KEY, PROCESS_TREE, RAW_DIRECTORY, SAMPLES, check_key
+from memtwin.trace.schema import EVENTS, MAPS, METADATA_KEY, PROCESS_TREE, RAW_DIRECTORY, SAMPLES, Op, check_key
 
 BATCH_ROWS = 1 << 18
+_KNOWN = np.isin(np.arange(256), list(Op))  # by number of the operation
+MOST_BYTES = 1 << 57  # of an address space, with five levels of page tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +109,26 @@ class ProcessImage:
         return self._events.batches(start, rows)
 
     def batches(self, start: int = 0, rows: int = BATCH_ROWS) -> Iterator[Columns]:
-        """The events from number `start` on, as numpy columns that share the memory Parquet was decoded into."""
+        """The events from number `start` on, as numpy columns that share the memory Parquet was decoded into.
+
+        TraceError: an event that is no operation of schema.Op.
+        """
         for batch in _ahead(self.record_batches(start, rows)):
-            yield Columns(start, *map(_view, batch.columns))
+            columns = Columns(start, *map(_view, batch.columns))
+            if not _KNOWN[columns.op].all():
+                row = int(np.argmin(_KNOWN[columns.op]))
+                raise TraceError(f"{self._events.path}: event {start + row}: {columns.op[row]} is no operation")
+            yield columns
             start += batch.num_rows
 
     def samples(self) -> pa.Table:
-        """All samples, schema SAMPLES."""
-        return self._table("samples", SAMPLES).read()
+        """All samples, schema SAMPLES. TraceError: one with more bytes than an address space has."""
+        table = self._table("samples", SAMPLES)
+        samples = table.read()
+        for name in samples.column_names:
+            if name.endswith("_bytes") and (pc.max(samples[name]).as_py() or 0) > MOST_BYTES:
+                raise TraceError(f"{table.path}: {name} is {pc.max(samples[name])}, more than an address space has")
+        return samples
 
     def maps(self) -> pa.Table:
         """All snapshots of the VMAs in one table, schema MAPS."""
@@ -122,14 +137,15 @@ class ProcessImage:
     def snapshots(self) -> Iterator[MapsSnapshot]:
         """The snapshots of the VMAs one after the other, in the order of their events."""
         rows: list[dict[str, Any]] = []
-        for batch in self._table("maps", MAPS).batches(0, 4096):
+        table = self._table("maps", MAPS)
+        for batch in table.batches(0, 4096):
             for row in batch.to_pylist():
                 if rows and row["snapshot"] != rows[0]["snapshot"]:
-                    yield _snapshot(rows)
+                    yield _snapshot(rows, table.path)
                     rows = []
                 rows.append(row)
         if rows:
-            yield _snapshot(rows)
+            yield _snapshot(rows, table.path)
 
     @cached_property
     def _events(self) -> TableFile:
@@ -154,10 +170,20 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
-def _snapshot(rows: list[dict[str, Any]]) -> MapsSnapshot:
+def _snapshot(rows: list[dict[str, Any]], path: Path) -> MapsSnapshot:
     number, event, time_ns = (rows[0][name] for name in ("snapshot", "event", "time_ns"))
     columns = ("start", "end", "permissions", "offset", "device", "inode", "path", "rss_bytes")
-    return MapsSnapshot(number, event, time_ns, tuple(Vma(*(row[name] for name in columns)) for row in rows))
+    vmas = tuple(Vma(*(row[name] for name in columns)) for row in rows)
+    end = 0
+    for vma in vmas:
+        in_order = end <= vma.start < vma.end and (vma.end <= MOST_BYTES or vma.path == "[vsyscall]")
+        if not in_order or (vma.rss_bytes or 0) > vma.end - vma.start:
+            raise TraceError(
+                f"{path}: snapshot {number}: {vma.start:#x}-{vma.end:#x} with {vma.rss_bytes or 0} bytes resident "
+                "cannot be: mappings lie one after the other, and no more of one is resident than there is"
+            )
+        end = vma.end
+    return MapsSnapshot(number, event, time_ns, vmas)
 
 
 @dataclass(frozen=True)
