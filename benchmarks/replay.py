@@ -6,10 +6,13 @@
 Columns of calls, single-threaded and in eight threads. What each side does:
 
 native  benchmarks/native_replay.c on this machine's C library: reads size, slot and call (13 bytes an event), makes the
-        call, stores into every page of every block. Eight threads each play an eighth, free to run beside each other.
+        call, stores into every page of every block. Eight threads take turns of 100 events, as the recording has them:
+        timed, one thread makes all their calls in that order, each out of its thread's cache and arena.
+free    the eight threads, each an eighth of the events, free to run beside each other, so that each has a processor's
+        caches for itself for a while: another program than the one that the twin replays.
 twin    the recording of that run, its columns in memory (29 bytes an event): makes the call on the simulated heap,
         checks and counts every page of every block, compares every address, and keeps live bytes and the time line.
-        The order of the threads is the recorded one. It knows what comes next, and fetches blocks ahead into the
+        It knows what comes next, and fetches blocks ahead into the
         processor's cache; a program cannot.
 reading the same with decoding the trace from Parquet, in a second thread ahead of the replay.
 
@@ -147,13 +150,15 @@ def columns_row(place: Path, program: Path, name: str, events: int, threads: int
     path.write_bytes(b"".join(column.tobytes() for column in columns))
     count = max(slots_of(name) // max(threads, 1), 64)
     command = [str(program), str(path), str(len(columns[0])), str(count), str(threads)]
-    trace = record_quietly(command, place / "trace")
+    trace = record_quietly([*command, "turns"], place / "trace")
     image = InMemory(next(one for one in open_trace(trace).processes if one.events >= len(columns[0])))
-    runs, natives = [], []
+    runs, natives, free = [], [], []
     for _ in range(REPEAT):  # in turn, so that a busy machine troubles both
-        natives.append(native_seconds(command))
+        natives.append(native_seconds([*command, "carried"]))
         runs.append(twin_seconds(image))
+        free.append(native_seconds(command))
     native, twin = min(natives), min(seconds for seconds, _ in runs)
+    beside = f"{min(free) / len(columns[0]) * 1e9:.1f}", f"{twin / min(free):.2f}"
     reading = [replay_seconds(trace) for _ in range(REPEAT)]
     return [
         name,
@@ -162,6 +167,7 @@ def columns_row(place: Path, program: Path, name: str, events: int, threads: int
         f"{twin / image.events * 1e9:.1f}",
         f"{twin / native:.2f}",
         f"{GOALS[name]}",
+        *(beside if threads else ("", "")),
         f"{min(one[0] for one in reading) / image.events * 1e9:.1f}",
         f"{min(one[1] for one in reading) / image.events * 1e9:.1f}",
         f"{runs[0][1]:.6f}",
@@ -212,7 +218,19 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 130, highlight=False)
     with tempfile.TemporaryDirectory(prefix="memtwin-bench-") as name:
         place = Path(name)
-        first = table("calls", "threads", "native ns", "twin ns", "ratio", "goal", "reading ns", "wall ns", "agreement")
+        first = table(
+            "calls",
+            "threads",
+            "native ns",
+            "twin ns",
+            "ratio",
+            "goal",
+            "free ns",
+            "ratio",
+            "reading ns",
+            "wall ns",
+            "agreement",
+        )
         for row in columns_rows(place, given.events):
             first.add_row(*row)
         console.print(first)

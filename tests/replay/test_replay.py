@@ -237,3 +237,10 @@ def test_the_end_is_no_higher_than_the_peak(recorded: Recorder, programs: Path) 
         for one in replay(recorded(*program), Options()).processes:
             assert one.peak_rss_bytes >= one.final_rss_bytes
             assert one.peak_rss_bytes >= max(point["rss_bytes"] for point in one.time_line)
+
+
+@pytest.mark.parametrize("words", [(), ("fork",)])
+def test_the_first_thread_may_end_before_the_others(recorded: Recorder, programs: Path, words: tuple[str, ...]) -> None:
+    processes = replay(recorded(programs / "mainless", *words), Options()).processes
+    assert [(one.equal, one.first_mismatch) for one in processes] == [(one.compared, None) for one in processes]
+    assert len(processes) == 1 + len(words)

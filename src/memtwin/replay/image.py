@@ -248,7 +248,7 @@ class ImageReplay:
         self.twin.malloc.thread_start(int(columns.thread[row]))
 
     def _thread_exit(self, columns: Columns, row: int) -> None:
-        self.twin.malloc.thread_exit(int(columns.thread[row]))
+        self.twin.thread_exit(int(columns.thread[row]))
 
     def _maps(self, columns: Columns, row: int) -> None:
         snapshot = next(self._snapshots, None)

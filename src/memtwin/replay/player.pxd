@@ -46,7 +46,7 @@ cdef class Player:
     cdef object columns
     cdef uint64_t first, rows
     cdef uint64_t op, thread, size, pointer, argument, result
-    cdef uint32_t tid
+    cdef readonly uint32_t tid
     cdef int64_t pages
     cdef bint pause
 

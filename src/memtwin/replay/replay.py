@@ -187,7 +187,9 @@ class _Work:
         def begin_children() -> None:
             started = perf_counter()
             for child in children:
-                self.run_of._image(child, lambda corrections, child=child: twin.fork(child.events, corrections))  # type: ignore[misc]
+                self.run_of._image(
+                    child, lambda corrections, child=child: twin.fork(child.pid, child.events, corrections)
+                )  # type: ignore[misc]
             self.aside += perf_counter() - started
 
         return begin_children

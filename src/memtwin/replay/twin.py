@@ -89,7 +89,8 @@ def _check_known(release: str) -> None:
 class Twin:
     """The parts of one image's twin.
 
-    hidden, first_faults: system calls and faults that the replay made on its own account.
+    hidden, first_faults: system calls and faults that the replay made on its own account. initial: tid of the thread
+    that the program began in; 0 in the child of another one.
     """
 
     def __init__(self, player: Player, mappings: Mappings, malloc: Malloc) -> None:
@@ -98,7 +99,7 @@ class Twin:
         self.malloc = malloc
         self.space: AddressSpace = mappings.space
         self.hidden: Counter[str] = Counter()
-        self.first_faults = 0
+        self.first_faults = self.initial = 0
 
     @classmethod
     def begin(
@@ -128,19 +129,28 @@ class Twin:
         player = Player(malloc, space, TimeLine(header.events))
         player.what_if = options.what_if
         twin = cls(player, mappings, malloc)
+        twin.initial = header.pid
         twin.keep_library()
         twin.hidden.update(space.call_counts)
         return twin
 
-    def fork(self, events: int, corrections: dict[int, Correction] | None = None) -> Twin:
-        """The twin of a child that was forked now, for `events` events of its own."""
+    def fork(self, pid: int, events: int, corrections: dict[int, Correction] | None = None) -> Twin:
+        """The twin of a child that was forked now by the current thread, for `events` events of its own."""
         space = self.space.fork(_FORKED_WINDOW_BITS)
         malloc = self.malloc.fork(space)
         player = self.player.fork(malloc, space, TimeLine(events))
         child = Twin(player, self.mappings.fork(space, corrections), malloc)
         child.hidden.update(space.call_counts)
         child.first_faults = int(space.min_flt)
+        child.initial = pid if self.player.tid == self.initial else 0
         return child
+
+    def thread_exit(self, tid: int) -> None:
+        """A thread ends. The initial one, by pthread_exit, does without the C library's own cleaning up: it has no
+        start_thread to return to (csu/libc_start_call_main.h), and so keeps its cache and its arena."""
+        self.malloc.switch_thread(tid)
+        if tid != self.initial:
+            self.malloc.thread_exit(tid)
 
     def move_break(self, increment: int, recorded: int = 0) -> None:
         """The program moves the break by itself, which was at `recorded` (0: where the twin has it)."""
