@@ -244,3 +244,25 @@ def test_the_first_thread_may_end_before_the_others(recorded: Recorder, programs
     processes = replay(recorded(programs / "mainless", *words), Options()).processes
     assert [(one.equal, one.first_mismatch) for one in processes] == [(one.compared, None) for one in processes]
     assert len(processes) == 1 + len(words)
+
+
+def test_a_long_line_of_forks_is_replayed_in_pieces(recorded: Recorder, tmp_path: Path) -> None:
+    source = """
+    #include <stdlib.h>
+    #include <sys/wait.h>
+    #include <unistd.h>
+    int main(void) {
+        void *block = malloc(100);
+        for (int i = 0; i < 70; i++) {
+            if (fork()) { wait(NULL); _exit(0); }
+            free(block);
+            block = malloc(50 + i);
+        }
+        return 0;
+    }"""
+    subprocess.run(["cc", "-x", "c", "-o", tmp_path / "line", "-"], input=source, text=True, check=True)
+    processes = replay(recorded(tmp_path / "line"), Options()).processes
+    anew = [one for one in processes if any("begun anew" in note for note in one.notes)]
+    assert (len(processes), len(anew), anew[0].unknown) == (71, 1, 1)
+    assert all(one.abort is None for one in processes)
+    assert all(one.first_mismatch is None for one in processes[: processes.index(anew[0])])

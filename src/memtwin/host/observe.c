@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <sys/mman.h>
 
+#define SELF "/proc/thread-self/" /* /proc/self is empty when the first thread has ended before the others */
 #define SAMPLE_EVERY 10000000ul   /* ns between readings of statm */
 #define LOOK_EVERY 1000000000ul   /* ns between measurements of residency */
 #define HEAP_SPAN (64 * MIB)      /* of a thread arena's heap; it is aligned to it */
@@ -60,7 +61,7 @@ static const char *number(const char *p, uint64_t *value)
 static int statm(uint64_t *size, uint64_t *resident)
 {
     char text[128];
-    if (slurp("/proc/self/statm", text, sizeof text) <= 0)
+    if (slurp(SELF "statm", text, sizeof text) <= 0)
         return 0;
     number(number(text, size), resident);
     return 1;
@@ -107,10 +108,10 @@ void before_placement(struct stream *stream, int sure)
 
 /* ---- Snapshots ------------------------------------------------------------------------------------------------ */
 
-/* Reads /proc/self/maps into `text`; its length. */
+/* Reads maps into `text`; its length. */
 static uint64_t read_maps(char *text)
 {
-    long length = slurp("/proc/self/maps", text, TEXT);
+    long length = slurp(SELF "maps", text, TEXT);
     return failed(length) ? 0 : (uint64_t)length;
 }
 
@@ -136,13 +137,13 @@ static char *smaps_line(char *out, char *limit, const char *line, uint64_t lengt
     return out;
 }
 
-/* Reads /proc/self/smaps into `text` as "RSS_KB line-of-maps"; its length. */
+/* Reads smaps into `text` as "RSS_KB line-of-maps"; its length. */
 static uint64_t read_smaps(char *text)
 {
     char *vma = state->scratch, *buffer = state->scratch + 8192, *out = text;
     const uint64_t room = SCRATCH - 8192;
     uint64_t kept = 0, vma_length = 0;
-    long fd = SYS_4(SYS_openat, AT_FDCWD, "/proc/self/smaps", O_RDONLY | O_CLOEXEC, 0);
+    long fd = SYS_4(SYS_openat, AT_FDCWD, SELF "smaps", O_RDONLY | O_CLOEXEC, 0);
     if (failed(fd))
         return 0;
     for (;;) {

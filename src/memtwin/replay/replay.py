@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -72,8 +73,14 @@ def replay(
     return run.replay
 
 
+_MOST_GENERATIONS = 64  # of processes that are replayed inside each other
+
+
 class _Run:
-    """One replay on its way. `strict`: images whose family lost events; their pointers are all kept in a map."""
+    """One replay on its way. `strict`: images whose family lost events; their pointers are all kept in a map.
+
+    generations: how many ancestors each image has in the trace.
+    """
 
     def __init__(
         self, trace: Trace, options: Options, real: Replay | None, ledgers: bool, progress: Progress | None
@@ -86,19 +93,28 @@ class _Run:
         self.replay = Replay(options=options)
         self.results: dict[str, ProcessResult] = {}
         self.strict = _families_with_losses(trace)
+        self.generations: dict[str, int] = {}
+        for image in trace.processes:
+            self.generations[image.key] = self.generations[image.parent.key] + 1 if image.parent else 0
 
     def all(self) -> None:
         """Every image once; results in the order of the trace."""
         for image in self.trace.processes:
             if image.key not in self.results and not self._continues(image):
-                self._image(image, self._beginning(image))
+                self._image(image, self._beginning(image), self._too_deep(image))
         for image in self.trace.processes:
             if image.key not in self.results:
                 self._image(image, self._beginning(image), "its parent's history is missing from the trace")
         self.replay.processes = [self.results[image.key] for image in self.trace.processes]
 
     def _continues(self, image: ProcessImage) -> bool:
-        return image.origin == "fork" and image.parent is not None
+        return image.origin == "fork" and image.parent is not None and not self._too_deep(image)
+
+    def _too_deep(self, image: ProcessImage) -> str:
+        """Why a fork child does not continue from its parent: there would be too many twins at a time; else ""."""
+        generation = self.generations[image.key]
+        again = image.origin == "fork" and generation and generation % _MOST_GENERATIONS == 0
+        return f"begun anew: the {generation}th generation of forked processes" if again else ""
 
     def _beginning(self, image: ProcessImage) -> Begin:
         """How the twin of an image with memory of its own begins."""
@@ -106,7 +122,7 @@ class _Run:
         def begin(corrections: dict[int, Any] | None) -> Twin:
             snapshot = next(image.snapshots(), None)
             twin = Twin.begin(image.header, snapshot, self.options, corrections)
-            twin.player.strict = image.key in self.strict
+            twin.player.strict = image.key in self.strict or image.origin == "fork"  # its parent's blocks are unknown
             return twin
 
         return begin
@@ -187,9 +203,7 @@ class _Work:
         def begin_children() -> None:
             started = perf_counter()
             for child in children:
-                self.run_of._image(
-                    child, lambda corrections, child=child: twin.fork(child.pid, child.events, corrections)
-                )  # type: ignore[misc]
+                self.run_of._image(child, partial(twin.fork, child.pid, child.events))
             self.aside += perf_counter() - started
 
         return begin_children
