@@ -139,6 +139,10 @@ class Stage:
         os.close(order_read)
         os.close(answer_write)
         self._greeted()
+        # On one processor, as all descendants: a page that becomes writable again after a fork is not told to the others,
+        # where a process that is moved there faults once more for it (mm/pgtable-generic.c, flush_tlb_fix_spurious_fault).
+        with contextlib.suppress(OSError):
+            os.sched_setaffinity(self._process.pid, {max(os.sched_getaffinity(self._process.pid))})
         for limit, value in (limits or {}).items():
             resource.prlimit(self._process.pid, limit, value)
         self.fresh()
