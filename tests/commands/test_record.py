@@ -171,6 +171,39 @@ def test_a_program_with_a_sanitizer(tmp_path: Path) -> None:
     assert "sanitizer" in nothing(done, tmp_path / "t")
 
 
+@pytest.mark.parametrize(
+    ("sanitizer", "finds"), [("address", "heap-buffer-overflow"), ("thread", "data race"), ("leak", "")]
+)
+def test_a_child_with_a_sanitizer_runs_as_it_does_alone(tmp_path: Path, sanitizer: str, finds: str) -> None:
+    text = """
+    #include <pthread.h>
+    #include <stdio.h>
+    #include <stdlib.h>
+    static char *shared;
+    static void *count(void *unused) { shared[0]++; return unused; }
+    int main(int argc, char **argv) {
+        pthread_t other;
+        shared = malloc(8);
+        pthread_create(&other, NULL, count, NULL);
+        shared[0]++;
+        pthread_join(other, NULL);
+        for (int i = 0; i < 100; i++) free(realloc(malloc(i), 2 * i));
+        printf("%d\\n", shared[argc > 1 ? 8 : 0]);
+        free(shared);
+        return 0;
+    }"""
+    (tmp_path / "x.c").write_text(text)
+    build = ["cc", "-w", "-pthread", f"-fsanitize={sanitizer}", "x.c", "-o", "x"]
+    if subprocess.run(build, cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip(f"no runtime for -fsanitize={sanitizer}: apt install libgcc-12-dev")
+    words = "too far" if sanitizer == "address" else ""
+    alone = subprocess.run([str(tmp_path / "x"), *words.split()], capture_output=True, text=True, check=False)
+    done = record(tmp_path / "t", "sh", "-c", f"{tmp_path}/x {words}; exit $?")
+    assert (done.returncode, done.stdout) == (alone.returncode, alone.stdout)
+    assert finds in alone.stderr and finds in done.stderr
+    assert [image.command[0] for image in open_trace(tmp_path / "t").processes] == ["sh"]
+
+
 def test_a_static_programs_children_are_recorded(tmp_path: Path) -> None:
     text = '#include <unistd.h>\nint main(void) { execl("/bin/echo", "echo", "hello", NULL); return 1; }\n'
     done = record(tmp_path / "t", str(compile_c(tmp_path, text, "-static")))

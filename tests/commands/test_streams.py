@@ -81,7 +81,7 @@ def test_the_environment_and_the_name_are_the_users(tmp_path: Path) -> None:
     clean = "env -i PATH=/usr/bin:/bin"
     alone = shell(f"{clean} ./show", cwd=tmp_path).stdout.splitlines()
     seen = shell(f"{clean} {MEMTWIN} record -o trace -- ./show", cwd=tmp_path).stdout.splitlines()
-    added = ("LD_PRELOAD=", "MEMTWIN_TRACE=")
+    added = ("LD_PRELOAD=", "MEMTWIN_TRACE=", "ASAN_OPTIONS=")
     assert [line for line in seen if not line.startswith(added)] == alone
     given = shell(f"{clean} LC_CTYPE=C.UTF-8 {MEMTWIN} record -o trace -- env", cwd=tmp_path).stdout
     assert "LC_CTYPE=C.UTF-8" in given

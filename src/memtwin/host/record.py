@@ -70,7 +70,10 @@ def recorder_environment(raw: Path, fast: bool = False, sample: bool = True) -> 
         added["MEMTWIN_FAST"] = "1"
     if not sample:
         added["MEMTWIN_SAMPLE"] = "0"
-    return {**program_environment(), **added}
+    environment = program_environment()
+    # A child that is built with AddressSanitizer would refuse to run behind the recorder, which stands aside there.
+    added["ASAN_OPTIONS"] = ":".join(filter(None, (environment.get("ASAN_OPTIONS"), "verify_asan_link_order=0")))
+    return {**environment, **added}
 
 
 def program_environment() -> dict[str, str]:

@@ -139,8 +139,8 @@ class Stage:
         os.close(order_read)
         os.close(answer_write)
         self._greeted()
-        # On one processor, as all descendants: a page that becomes writable again after a fork is not told to the others,
-        # where a process that is moved there faults once more for it (mm/pgtable-generic.c, flush_tlb_fix_spurious_fault).
+        # On one processor, with all descendants: that a page is writable again after a fork is not told to others, and
+        # a process that is moved there faults once more (mm/pgtable-generic.c, flush_tlb_fix_spurious_fault).
         with contextlib.suppress(OSError):
             os.sched_setaffinity(self._process.pid, {max(os.sched_getaffinity(self._process.pid))})
         for limit, value in (limits or {}).items():

@@ -299,7 +299,9 @@ def _notes(work: _ImageImport, became_unrecorded: bool) -> list[str]:
     decoder = work.decoder
     notes = [_NOTES[kind].format(value) for kind, value in sorted(decoder.found.notes.items()) if kind in _NOTES]
     if became_unrecorded:
-        notes.append("it became, by exec, a program that left no recording: static, setuid, not glibc, or no room")
+        notes.append(
+            "it became, by exec, a program that left no recording: static, setuid, sanitized, not glibc, or no room"
+        )
     if decoder.disorder:
         notes.append(f"{decoder.disorder} events stand behind events with a higher number")
     if decoder.found.damaged_chunks:
