@@ -18,6 +18,7 @@ import pytest
 from tests.replay.conftest import ROOT, Recorder
 
 from memtwin.errors import UserError
+from memtwin.recording import record
 from memtwin.replay.replay import replay
 from memtwin.replay.result import Ledger, ProcessResult
 from memtwin.replay.twin import Options
@@ -266,3 +267,13 @@ def test_a_long_line_of_forks_is_replayed_in_pieces(recorded: Recorder, tmp_path
     assert (len(processes), len(anew), anew[0].unknown) == (71, 1, 1)
     assert not any(one.abort for one in processes)
     assert all(one.first_mismatch is None for one in processes[: processes.index(anew[0])])
+
+
+def test_a_program_that_glibc_aborts_is_exact_to_its_end(tmp_path: Path) -> None:
+    source = "#include <stdlib.h>\nint main(void) { void *p = malloc(100), *q = malloc(3000); malloc(9); free(p); free(q); free(q); return 0; }"
+    subprocess.run(["cc", "-w", "-x", "c", "-o", tmp_path / "twice", "-"], input=source, text=True, check=True)
+    done = record([str(tmp_path / "twice")], tmp_path / "trace")
+    assert done.status == 128 + 6 and done.trace
+    (result,) = replay(done.trace, Options()).processes
+    assert result.exact and result.abort == "double free or corruption (!prev)" and not result.notes
+    assert max(point["live_bytes"] for point in result.time_line) == 3109

@@ -79,6 +79,7 @@ class ImageReplay:
         self.played = 0
         self.lost = 0
         self.abort = ""
+        self.stopped_at = 0
         self.mismatch: Mismatch | None = None
         self.comparisons: list[Comparison] = []
         self.program_calls: Counter[str] = Counter()
@@ -135,12 +136,12 @@ class ImageReplay:
     def _look_for_death(self, event: int) -> None:
         malloc, space = self.twin.malloc, self.twin.space
         if malloc.dead:
-            self.abort = f"{malloc.abort} at event {event - 1:,}"
+            self.abort, self.stopped_at = str(malloc.abort), event - 1
         elif space.stop_signal:
             try:
                 space.raise_stop()
             except Killed as death:
-                self.abort = f"{death} at event {event - 1:,}"
+                self.abort, self.stopped_at = str(death), event - 1
 
     # what was measured
 

@@ -213,7 +213,7 @@ class _Work:
         result.compared, result.equal, result.unknown = player.compared, player.equal, player.unknown
         result.lost = max(work.lost, self.image.header.lost)
         result.first_mismatch = work.mismatch
-        result.abort = work.abort
+        result.abort, result.stopped_at = work.abort, work.stopped_at
         result.minor_faults = twin.faults()
         result.system_calls = dict(twin.system_calls() + work.program_calls)
         result.peak_rss_bytes = player.line.peak
@@ -222,8 +222,8 @@ class _Work:
         result.final_rss_bytes = twin.allocator_bytes() + self.found.at(work.until).total
         result.samples = work.comparisons
         result.time_line = _time_line(player.line.list(), self.samples)
-        if work.abort:
-            result.notes.append(f"the twin stopped before the end: {work.abort}")
+        if work.abort and not result.stopped_as_recorded:
+            result.notes.append(f"the twin stopped before the end, at event {work.stopped_at:,}: {work.abort}")
 
     def _take_peak(self) -> None:
         """The ledger at the peak: that of the end if it was reached only there, else of a second pass up to it.

@@ -148,7 +148,8 @@ class ProcessResult:
     unknown: int = 0
     lost: int = 0
     first_mismatch: Mismatch | None = None
-    abort: str = ""
+    abort: str = ""  # glibc's message, or the fault, that stopped the twin
+    stopped_at: int = 0  # the event that did
     peak_rss_bytes: int = 0
     peak_event: int = 0
     final_rss_bytes: int = 0
@@ -169,7 +170,13 @@ class ProcessResult:
     @property
     def exact(self) -> bool:
         """Whether the whole replay stands on the program's own addresses, none missing and none different."""
-        return self.equal == self.compared and not self.lost and not self.unknown and not self.abort
+        stopped_early = self.abort and not self.stopped_as_recorded
+        return self.equal == self.compared and not self.lost and not self.unknown and not stopped_early
+
+    @property
+    def stopped_as_recorded(self) -> bool:
+        """Whether what stopped the twin is the last that the program did."""
+        return bool(self.abort) and self.stopped_at == self.events - 1
 
     def to_json(self) -> dict[str, Any]:
         """One object of `processes`."""
@@ -189,6 +196,7 @@ class ProcessResult:
             "lost_events": self.lost,
             "first_mismatch": self.first_mismatch.to_json() if self.first_mismatch else None,
             "abort": self.abort or None,
+            "abort_event": self.stopped_at if self.abort else None,
             "peak_rss_bytes": self.peak_rss_bytes,
             "peak_event": self.peak_event,
             "final_rss_bytes": self.final_rss_bytes,

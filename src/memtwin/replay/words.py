@@ -85,10 +85,13 @@ def agreement_sentence(result: ProcessResult) -> str:
     if not result.compared:
         return "No allocation to compare."
     if result.exact:
-        return f"Exact: all {result.compared:,} allocations have the address that the program got."
+        told = f"Exact: all {result.compared:,} allocations have the address that the program got."
+        if result.abort:
+            told += f" The last event stops the twin with {result.abort!r}, and the program ended there."
+        return told
     share = f"{result.equal:,} of {result.compared:,} allocations have the address that the program got"
     if result.abort:
-        return f"Not exact: the twin stopped with glibc's message {result.abort!r}; {share}."
+        return f"Not exact: the twin stopped with {result.abort!r} at event {result.stopped_at:,}; {share}."
     if result.lost or result.unknown:
         missing = plural(result.lost, "event") if result.lost else plural(result.unknown, "pointer")
         return f"Not exact: {missing} missing from the trace, the replay goes on from the recorded addresses; {share}."
