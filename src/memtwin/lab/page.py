@@ -122,8 +122,8 @@ class Page:
             ui.select(LANGUAGES, value=self.language, on_change=self.translate).props("aria-label=Language")
         words = self.lesson.words[self.language]
         ui.label(words.title).classes("text-xl font-semibold").props("role=heading aria-level=1")
-        ui.label(words.text)
-        ui.label(f"{self.word('task')}: {words.task}").classes("italic")
+        ui.markdown(words.text, extras=["code-friendly"])
+        ui.markdown(f"{self.word('task')}: {words.task}", extras=["code-friendly"]).classes("italic")
         self.editor = ui.textarea(self.word("script"), value=self.source or self.lesson.script.strip())
         self.editor.classes("w-full mt-script").props("outlined autogrow spellcheck=false")
         with ui.row().classes("items-center gap-3 w-full"):
