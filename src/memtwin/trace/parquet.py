@@ -49,7 +49,10 @@ def read_plain_file(path: Path) -> bytes:
 
 
 class TableFile:
-    """A Parquet file of a fixed schema. Opened when first asked; TraceError names the file and what is wrong in it."""
+    """A Parquet file of a fixed schema, open only while it is read: a trace may have thousands of them.
+
+    TraceError names the file and what is wrong in it.
+    """
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self.path = path
@@ -58,15 +61,19 @@ class TableFile:
     @property
     def rows(self) -> int:
         """How many rows the footer declares; each row group is checked when it is read."""
-        return int(self._file.metadata.num_rows)
+        return int(self._footer.num_rows)
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
         """The file's own key-value metadata."""
-        return dict(self._file.metadata.metadata or {})
+        return dict(self._footer.metadata or {})
 
     @cached_property
-    def _file(self) -> pq.ParquetFile:
+    def _footer(self) -> pq.FileMetaData:
+        with self._open() as file:
+            return file.metadata
+
+    def _open(self) -> pq.ParquetFile:
         descriptor = open_plain_file(self.path)
         try:
             # Opened again through its descriptor: what was checked is what is read.
@@ -102,14 +109,14 @@ class TableFile:
 
     def batches(self, start: int, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows from number `start` on, in batches of at most `rows` rows."""
-        file = self._file
-        for group in range(file.metadata.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            if start >= count:
-                start -= count
-                continue
-            yield from self._group(file, group, start, rows)
-            start = 0
+        with self._open() as file:
+            for group in range(file.metadata.num_row_groups):
+                count = file.metadata.row_group(group).num_rows
+                if start >= count:
+                    start -= count
+                    continue
+                yield from self._group(file, group, start, rows)
+                start = 0
 
     def _group(self, file: pq.ParquetFile, group: int, start: int, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows of one row group from its row `start` on."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ class Vma:
 
 @dataclass(frozen=True, slots=True)
 class MapsSnapshot:
-    """The VMAs of an image as they were before event `event`, by address."""
+    """The VMAs of an image as they were before event `event`, by address, none over another."""
 
     number: int
     event: int
@@ -173,17 +173,17 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 def _snapshot(rows: list[dict[str, Any]], path: Path) -> MapsSnapshot:
     number, event, time_ns = (rows[0][name] for name in ("snapshot", "event", "time_ns"))
     columns = ("start", "end", "permissions", "offset", "device", "inode", "path", "rss_bytes")
-    vmas = tuple(Vma(*(row[name] for name in columns)) for row in rows)
-    end = 0
-    for vma in vmas:
-        in_order = end <= vma.start < vma.end and (vma.end <= MOST_BYTES or vma.path == "[vsyscall]")
-        if not in_order or (vma.rss_bytes or 0) > vma.end - vma.start:
-            raise TraceError(
-                f"{path}: snapshot {number}: {vma.start:#x}-{vma.end:#x} with {vma.rss_bytes or 0} bytes resident "
-                "cannot be: mappings lie one after the other, and no more of one is resident than there is"
-            )
-        end = vma.end
-    return MapsSnapshot(number, event, time_ns, vmas)
+    vmas: list[Vma] = []
+    for row in rows:
+        vma = Vma(*(row[name] for name in columns))
+        if not vma.start < vma.end or (vma.end > MOST_BYTES and vma.path != "[vsyscall]"):
+            raise TraceError(f"{path}: snapshot {number}: no mapping can lie at {vma.start:#x}-{vma.end:#x}")
+        # The kernel writes maps piece by piece: what another thread maps meanwhile may stand there twice.
+        start = max(vma.start, vmas[-1].end if vmas else 0)
+        if start < vma.end:
+            rss = None if vma.rss_bytes is None else min(vma.rss_bytes, vma.end - start)
+            vmas.append(replace(vma, start=start, rss_bytes=rss))
+    return MapsSnapshot(number, event, time_ns, tuple(vmas))
 
 
 @dataclass(frozen=True)

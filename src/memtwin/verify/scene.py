@@ -18,7 +18,7 @@ PAGE = 4096
 FILE_BYTES = 40 * PAGE + 1000  # the last page is partly past the end: touching the next one is SIGBUS
 MEMFD_BYTES = 48 * PAGE
 FILE_CONTENT = b"".join(bytes([page + 1]) * PAGE for page in range(41))[:FILE_BYTES]
-_CLOSED = 99
+_CLOSED = 99  # a number beyond what the stage opens itself; higher where a descriptor of ours has it
 _SYNC_SECONDS = 5.0
 
 
@@ -43,10 +43,8 @@ class Scene:
             "zero": os.open("/dev/zero", os.O_RDWR),
             "directory": os.open("/", os.O_RDONLY | os.O_DIRECTORY),
             "pipe": self._pipe[0],
-            "closed": _CLOSED,
         }
-        with contextlib.suppress(OSError):
-            os.close(_CLOSED)
+        self.descriptors["closed"] = max(_CLOSED, *(number + 1 for number in self.descriptors.values()))
         for place in range(0, FILE_BYTES, PAGE):  # page by page, so that the page cache holds no larger folios
             os.pwrite(self._file, FILE_CONTENT[place : place + PAGE], place)
         self._synced = 0.0
