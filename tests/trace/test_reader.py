@@ -240,3 +240,13 @@ def test_a_row_group_larger_than_ours(make_trace: Make) -> None:
     zeros = [np.zeros(rows, field.type.to_pandas_dtype()) for field in EVENTS]
     rewrite(path, pa.table(zeros, schema=EVENTS), row_group_size=rows)
     assert "do not add up" in refused(directory)
+
+
+def test_a_histogram_of_levels_that_a_column_does_not_have(make_trace: Callable[..., Path]) -> None:
+    """Arrow ends the interpreter over one: what is counted of definition levels is said to be of repetition levels."""
+    path = next(make_trace(300).glob("*.samples.parquet"))
+    text = path.read_bytes()
+    at = text.index(b"\x29\x06\x19\x26")  # SizeStatistics in Thrift: field 2 an empty list, field 3 one of two numbers
+    path.write_bytes(text[:at] + b"\x29\x26" + text[at + 4 : at + 6] + b"\x19\x06" + text[at + 6 :])
+    with pytest.raises(TraceError, match="histogram"):
+        [image.samples() for image in reader.open_trace(path.parent).processes]

@@ -7,8 +7,7 @@ A chunk is a run of pages, each a header in Thrift's compact protocol and then `
       | header | dictionary page | header | data page | header | data page |
 
 A decoder reserves `uncompressed_page_size` bytes for a page and fills them from a few hundred bytes of zstd if the
-file wants it so. Format: apache/parquet-format, src/main/thrift/parquet.thrift, PageHeader; apache/thrift,
-doc/specs/thrift-compact-protocol.md.
+file wants it so. Format: apache/parquet-format, src/main/thrift/parquet.thrift, PageHeader.
 """
 
 from __future__ import annotations
@@ -18,11 +17,9 @@ from typing import BinaryIO
 
 import pyarrow.parquet as pq
 
-_HEADER_BYTES = 64 << 10  # a header holds the least and the greatest value, which may be texts of some KiB
-_MAX_DEPTH = 8
+from memtwin.trace.thrift import Thrift
 
-_TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
-_FIXED = {_TRUE: 0, _FALSE: 0, _BYTE: 1, _DOUBLE: 8}
+_HEADER_BYTES = 64 << 10  # a header holds the least and the greatest value, which may be texts of some KiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,69 +57,20 @@ def check_pages(file: BinaryIO, chunk: pq.ColumnChunkMetaData, limits: PageLimit
 
 
 class PageHeader:
-    """The sizes in one page header. ValueError when the bytes are none."""
+    """The sizes in one page header; length: bytes of the header itself. ValueError when the bytes are none."""
 
     def __init__(self, text: bytes) -> None:
-        self._text = text
-        self.length = 0  # bytes of the header itself, as far as it has been read
-        fields = self._struct(0)
-        self.uncompressed = self._required(fields, 2)
-        self.compressed = self._required(fields, 3)
+        reader = Thrift(text, "a page header")
+        fields = reader.struct()
+        self.length = reader.at
+        self.uncompressed = _required(fields, 2)
+        self.compressed = _required(fields, 3)
         inner = next((fields[number] for number in (5, 7, 8) if isinstance(fields.get(number), dict)), {})
-        self.values = self._required(inner, 1) if isinstance(inner, dict) else 0
+        self.values = _required(inner, 1) if isinstance(inner, dict) else 0
 
-    @staticmethod
-    def _required(fields: dict[int, object], number: int) -> int:
-        value = fields.get(number)
-        if not isinstance(value, int):
-            raise ValueError("a page header without its sizes")
-        return value
 
-    def _byte(self) -> int:
-        if self.length >= len(self._text):
-            raise ValueError("a page header is cut short")
-        self.length += 1
-        return self._text[self.length - 1]
-
-    def _varint(self) -> int:
-        value = shift = 0
-        while shift < 70:
-            byte = self._byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-            shift += 7
-        raise ValueError("a page header holds a number of more than 64 bits")
-
-    def _zigzag(self) -> int:
-        value = self._varint()
-        return (value >> 1) ^ -(value & 1)
-
-    def _skip(self, count: int) -> None:
-        if count > len(self._text) - self.length:
-            raise ValueError("a page header is cut short")
-        self.length += count
-
-    def _struct(self, depth: int) -> dict[int, object]:
-        fields: dict[int, object] = {}
-        number = 0
-        while byte := self._byte():
-            number = number + (byte >> 4) if byte >> 4 else self._zigzag()
-            fields[number] = self._value(byte & 15, depth + 1)
-        return fields
-
-    def _value(self, kind: int, depth: int) -> object:
-        """One value of this type: numbers and structs are returned, of the rest only the length matters."""
-        if depth > _MAX_DEPTH:
-            raise ValueError("a page header nests too deep")
-        if kind in (_I16, _I32, _I64):
-            return self._zigzag()
-        if kind == _STRUCT:
-            return self._struct(depth)
-        if kind == _BINARY:
-            self._skip(self._varint())
-        elif kind in _FIXED:
-            self._skip(_FIXED[kind])
-        else:  # the format has no lists or maps in it
-            raise ValueError(f"a page header holds a value of type {kind}")
-        return None
+def _required(fields: dict[int, object], number: int) -> int:
+    value = fields.get(number)
+    if not isinstance(value, int):
+        raise ValueError("a page header without its sizes")
+    return value

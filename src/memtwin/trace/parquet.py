@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memtwin.errors import TraceError
+from memtwin.trace.footer import check_footer
 from memtwin.trace.pages import PageLimits, check_pages
 
 MAX_FILE_BYTES = 64 << 20  # of a file that is read whole
@@ -83,12 +84,13 @@ class TableFile:
                 thrift_string_size_limit=_FOOTER_LIMIT,
                 thrift_container_size_limit=1 << 24,
             )
-            found = file.schema_arrow
+            self._check_schema(file.schema_arrow)
+            with open(descriptor, "rb", closefd=False) as whole:
+                check_footer(whole, self.schema, self.path, _FOOTER_LIMIT)
         except _UNREADABLE as error:
             raise TraceError(f"{self.path}: no Parquet file that can be read: {_one_line(error)}") from None
         finally:
             os.close(descriptor)
-        self._check_schema(found)
         self._check_rows(file.metadata)
         return file
 
