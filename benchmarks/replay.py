@@ -12,8 +12,7 @@ free    the eight threads, each an eighth of the events, free to run beside each
         caches for itself for a while: another program than the one that the twin replays.
 twin    the recording of that run, its columns in memory (29 bytes an event): makes the call on the simulated heap,
         checks and counts every page of every block, compares every address, and keeps live bytes and the time line.
-        It knows what comes next, and fetches blocks ahead into the
-        processor's cache; a program cannot.
+        It knows what comes next, and fetches blocks ahead into the processor's cache; a program cannot.
 reading the same with decoding the trace from Parquet, in a second thread ahead of the replay.
 
 All figures are processor time of all threads, user and system, the best of REPEAT; and the wall clock of reading.

@@ -14,9 +14,8 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.host.watch import need_recorder
 
-from memtwin.errors import UserError
-from memtwin.host.record import recorder_path
 from memtwin.trace.reader import open_trace
 
 MEMTWIN = [sys.executable, "-m", "memtwin"]
@@ -24,10 +23,7 @@ MEMTWIN = [sys.executable, "-m", "memtwin"]
 
 @pytest.fixture(autouse=True)
 def recorder() -> None:
-    try:
-        recorder_path()
-    except UserError:
-        pytest.skip("the recorder is not built (uncompiled run)")
+    need_recorder()
 
 
 def record(directory: Path, *program: str, **settings: object) -> subprocess.CompletedProcess[str]:

@@ -10,19 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from memtwin.errors import UserError
-from memtwin.host.record import recorder_path
+from tests.host.watch import need_recorder
 
 MEMTWIN = shlex.join([sys.executable, "-m", "memtwin"])
 
 
 @pytest.fixture(autouse=True)
 def recorder() -> None:
-    try:
-        recorder_path()
-    except UserError:
-        pytest.skip("the recorder is not built (uncompiled run)")
+    need_recorder()
 
 
 def shell(line: str, **settings: object) -> subprocess.CompletedProcess[str]:

@@ -47,8 +47,7 @@ def tell_of_output(error: OSError) -> None:
         with contextlib.suppress(OSError):
             print(f"memtwin: standard output: {error.strerror}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):  # what is still buffered would fail again at the end
-        with contextlib.suppress(OSError):
-            try:
-                stream.flush()
-            except OSError:
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -36,18 +36,14 @@ if not cython.compiled:
         PTE_DIRTY,
         PTE_HUGE,
         PTE_MAPPED,
-        PTE_NONE,
-        PTE_PKEY,
         PTE_PRESENT,
         PTE_USER,
         PTE_WRITABLE,
         SIGBUS,
         SIGKILL,
         TOUCHED,
-        VM_ACCESS,
         VM_MAYSHARE,
         VM_MAYWRITE,
-        VM_PKEY,
         VM_SHARED,
         VM_WRITE,
     )
@@ -338,10 +334,7 @@ def protect_reserved(mm: Mm, vma: Vma, start: int, end: int) -> None:
     while start < end:
         at = mm.pages.reserved_at(start)
         if at:
-            pte = load64(at) & ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE | PTE_PKEY)
-            pte |= PTE_PRESENT if vma.flags & VM_ACCESS else PTE_NONE
-            if vma.flags & VM_PKEY:
-                pte |= PTE_PKEY
+            pte = mm.readable(vma, load64(at))
             if vma.flags & (VM_SHARED | VM_WRITE) == VM_SHARED | VM_WRITE:
                 pte |= PTE_WRITABLE
             put_in(mm, at, start, pte, size)

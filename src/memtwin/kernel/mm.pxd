@@ -77,6 +77,7 @@ cdef class Mm(PageBytes):
     cdef bint unmap(self, uint64_t pte, uint64_t address) noexcept
     cdef bint relieve(self) noexcept
     cpdef void join(self, Group group)
+    cdef uint64_t readable(self, Vma vma, uint64_t pte) noexcept
     cdef bint may_write(self, Vma vma, uint64_t pte) noexcept
     cdef void stop(self, int signal, int code, uint64_t address, int access) noexcept
 

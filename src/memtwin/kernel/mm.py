@@ -41,11 +41,16 @@ if not cython.compiled:
         PTE_DIRTY,
         PTE_GUARD,
         PTE_MAPPED,
+        PTE_NONE,
+        PTE_PKEY,
+        PTE_PRESENT,
         PTE_SWAP,
+        PTE_WRITABLE,
         PTE_ZERO,
         SEGV_MAPERR,
         SEGV_PKUERR,
         SI_KERNEL,
+        VM_ACCESS,
         VM_ACCOUNT,
         VM_EXEC,
         VM_GROWSDOWN,
@@ -53,6 +58,7 @@ if not cython.compiled:
         VM_HUGETLB,
         VM_LOCKED,
         VM_NOHUGEPAGE,
+        VM_PKEY,
         VM_SHARED,
         VM_WRITE,
     )
@@ -410,6 +416,13 @@ class Mm(PageBytes):
         folio.sub(self.number, times)
         if folio.count == 0:
             del self.frames.folios[pfn & ~((1 << self.pages.bits) - 1)]
+
+    def readable(self, vma: Vma, pte: int) -> int:
+        """A mapped page's entry as the VMA lets loads in: all, none (PROT_NONE), none by its key; no stores yet."""
+        pte &= ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE | PTE_PKEY)
+        if not vma.flags & VM_ACCESS:
+            return pte | PTE_NONE
+        return pte | PTE_PRESENT | (PTE_PKEY if vma.flags & VM_PKEY else 0)
 
     def may_write(self, vma: Vma, pte: int) -> bool:
         """Whether a mapped page may be written without a fault, the VMA allowing it (can_change_pte_writable)."""

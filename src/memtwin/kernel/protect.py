@@ -27,9 +27,6 @@ if not cython.compiled:
         PROT_SEM,
         PROT_WRITE,
         PTE_MAPPED,
-        PTE_NONE,
-        PTE_PKEY,
-        PTE_PRESENT,
         PTE_WRITABLE,
         PTE_ZERO,
         VM_ACCESS,
@@ -146,12 +143,7 @@ def change_protection(mm: Mm, vma: Vma, start: int, end: int) -> None:
 
 def protected(mm: Mm, vma: Vma, pte: int) -> int:
     """The PTE under the VMA's protection: an own page that was written stays writable if the VMA allows it."""
-    pte &= ~(PTE_PRESENT | PTE_NONE | PTE_WRITABLE | PTE_PKEY)
-    if not vma.flags & VM_ACCESS:
-        return pte | PTE_NONE
-    pte |= PTE_PRESENT
-    if vma.flags & VM_PKEY:
-        pte |= PTE_PKEY
+    pte = mm.readable(vma, pte)
     if vma.flags & VM_WRITE and not pte & PTE_ZERO and mm.may_write(vma, pte):
         pte |= PTE_WRITABLE
     return pte

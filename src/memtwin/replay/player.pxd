@@ -33,7 +33,7 @@ cdef class Player:
     cdef public bint strict
     cdef public bint what_if
     cdef public int64_t other_bytes
-    cdef readonly uint64_t live_bytes
+    cdef readonly int64_t live_bytes
     cdef readonly uint64_t compared
     cdef readonly uint64_t equal
     cdef readonly uint64_t unknown

@@ -342,7 +342,7 @@ class Player:
         """The resident pages are others after `event`; not below 0, whatever was measured."""
         self.pages = self.space.anon_pages
         rss = (self.pages << self.space.page_shift) + self.other_bytes
-        self.line.note(event, rss if rss > 0 else 0, self.live_bytes if self.live_bytes >> 63 == 0 else 0, self.pages)
+        self.line.note(event, rss if rss > 0 else 0, self.live_bytes if self.live_bytes > 0 else 0, self.pages)
 
     def set_other(self, event: int, other_bytes: int) -> None:
         """What the process has resident besides the twin's pages, from `event` on; may be negative."""

@@ -148,7 +148,6 @@ class Twin:
     def thread_exit(self, tid: int) -> None:
         """A thread ends. The initial one, by pthread_exit, does without the C library's own cleaning up: it has no
         start_thread to return to (csu/libc_start_call_main.h), and so keeps its cache and its arena."""
-        self.malloc.switch_thread(tid)
         if tid != self.initial:
             self.malloc.thread_exit(tid)
 

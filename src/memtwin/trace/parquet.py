@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
@@ -71,27 +72,34 @@ class TableFile:
 
     @cached_property
     def _footer(self) -> pq.FileMetaData:
+        """Read and checked once: every reading of the file goes by it."""
         with self._open() as file:
+            with self._told():
+                found = file.schema_arrow
+            self._check_schema(found)
+            with open(open_plain_file(self.path), "rb") as whole:
+                check_footer(whole, self.schema, self.path, _FOOTER_LIMIT)
+            self._check_rows(file.metadata)
             return file.metadata
 
-    def _open(self) -> pq.ParquetFile:
-        descriptor = open_plain_file(self.path)
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """What Arrow finds wrong with the file, as a TraceError."""
         try:
-            # Opened again through its descriptor: what was checked is what is read.
+            yield
+        except _UNREADABLE as error:
+            raise TraceError(f"{self.path}: no Parquet file that can be read: {_one_line(error)}") from None
+
+    def _open(self, footer: pq.FileMetaData | None = None) -> pq.ParquetFile:
+        # Opened again through its descriptor: what was checked is what is read.
+        with open(open_plain_file(self.path), "rb") as plain, self._told():
             file = pq.ParquetFile(
-                f"/proc/self/fd/{descriptor}",
+                f"/proc/self/fd/{plain.fileno()}",
+                metadata=footer,
                 page_checksum_verification=True,
                 thrift_string_size_limit=_FOOTER_LIMIT,
                 thrift_container_size_limit=1 << 24,
             )
-            self._check_schema(file.schema_arrow)
-            with open(descriptor, "rb", closefd=False) as whole:
-                check_footer(whole, self.schema, self.path, _FOOTER_LIMIT)
-        except _UNREADABLE as error:
-            raise TraceError(f"{self.path}: no Parquet file that can be read: {_one_line(error)}") from None
-        finally:
-            os.close(descriptor)
-        self._check_rows(file.metadata)
         return file
 
     def _check_schema(self, found: pa.Schema) -> None:
@@ -111,7 +119,7 @@ class TableFile:
 
     def batches(self, start: int, rows: int) -> Iterator[pa.RecordBatch]:
         """The rows from number `start` on, in batches of at most `rows` rows."""
-        with self._open() as file:
+        with self._open(self._footer) as file:
             for group in range(file.metadata.num_row_groups):
                 count = file.metadata.row_group(group).num_rows
                 if start >= count:

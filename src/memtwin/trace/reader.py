@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -123,33 +123,40 @@ class ProcessImage:
 
     def samples(self) -> pa.Table:
         """All samples, schema SAMPLES. TraceError: one with more bytes than an address space has."""
-        table = self._table("samples", SAMPLES)
-        samples = table.read()
+        samples = self._samples.read()
         for name in samples.column_names:
-            if name.endswith("_bytes") and (pc.max(samples[name]).as_py() or 0) > MOST_BYTES:
-                raise TraceError(f"{table.path}: {name} is {pc.max(samples[name])}, more than an address space has")
+            most = (pc.max(samples[name]).as_py() or 0) if name.endswith("_bytes") else 0
+            if most > MOST_BYTES:
+                raise TraceError(f"{self._samples.path}: {name} is {most}, more than an address space has")
         return samples
 
     def maps(self) -> pa.Table:
         """All snapshots of the VMAs in one table, schema MAPS."""
-        return self._table("maps", MAPS).read()
+        return self._maps.read()
 
     def snapshots(self) -> Iterator[MapsSnapshot]:
         """The snapshots of the VMAs one after the other, in the order of their events."""
         rows: list[dict[str, Any]] = []
-        table = self._table("maps", MAPS)
-        for batch in table.batches(0, 4096):
+        for batch in self._maps.batches(0, 4096):
             for row in batch.to_pylist():
                 if rows and row["snapshot"] != rows[0]["snapshot"]:
-                    yield _snapshot(rows, table.path)
+                    yield _snapshot(rows, self._maps.path)
                     rows = []
                 rows.append(row)
         if rows:
-            yield _snapshot(rows, table.path)
+            yield _snapshot(rows, self._maps.path)
 
     @cached_property
     def _events(self) -> TableFile:
         return self._table("events", EVENTS)
+
+    @cached_property
+    def _samples(self) -> TableFile:
+        return self._table("samples", SAMPLES)
+
+    @cached_property
+    def _maps(self) -> TableFile:
+        return self._table("maps", MAPS)
 
     def _table(self, name: str, schema: pa.Schema) -> TableFile:
         return TableFile(self.directory / f"{self.key}.{name}.parquet", schema)
@@ -170,19 +177,21 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch
 
 
+_OF_VMA = ("start", "end", "permissions", "offset", "device", "inode", "path", "rss_bytes")
+
+
 def _snapshot(rows: list[dict[str, Any]], path: Path) -> MapsSnapshot:
     number, event, time_ns = (rows[0][name] for name in ("snapshot", "event", "time_ns"))
-    columns = ("start", "end", "permissions", "offset", "device", "inode", "path", "rss_bytes")
     vmas: list[Vma] = []
     for row in rows:
-        vma = Vma(*(row[name] for name in columns))
-        if not vma.start < vma.end or (vma.end > MOST_BYTES and vma.path != "[vsyscall]"):
-            raise TraceError(f"{path}: snapshot {number}: no mapping can lie at {vma.start:#x}-{vma.end:#x}")
+        start, end, permissions, offset, device, inode, name, rss = (row[column] for column in _OF_VMA)
+        if not start < end or (end > MOST_BYTES and name != "[vsyscall]"):
+            raise TraceError(f"{path}: snapshot {number}: no mapping can lie at {start:#x}-{end:#x}")
         # The kernel writes maps piece by piece: what another thread maps meanwhile may stand there twice.
-        start = max(vma.start, vmas[-1].end if vmas else 0)
-        if start < vma.end:
-            rss = None if vma.rss_bytes is None else min(vma.rss_bytes, vma.end - start)
-            vmas.append(replace(vma, start=start, rss_bytes=rss))
+        start = max(start, vmas[-1].end if vmas else 0)
+        if start < end:
+            rss = None if rss is None else min(rss, end - start)
+            vmas.append(Vma(start, end, permissions, offset, device, inode, name, rss))
     return MapsSnapshot(number, event, time_ns, tuple(vmas))
 
 
