@@ -22,13 +22,18 @@ from __future__ import annotations
 import os
 from errno import errorcode as error_names
 
+from memtwin.oneline import one_line
+
 
 class MemtwinError(Exception):
     """The root of everything memtwin raises."""
 
 
 class UserError(MemtwinError):
-    """A mistake in what was asked; the message names the value, the cause and the mend."""
+    """A mistake in what was asked; the message names the value, the cause and the mend, on one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class TraceError(UserError):

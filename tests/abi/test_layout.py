@@ -107,11 +107,12 @@ def test_whatever_the_text_it_is_laid_out_or_refused():
     print(f"seed {seed}")
     draw = random.Random(seed)
     parts = ["struct", "union", "enum", "a", "b", "{", "}", ";", "int", "char", "x", ":", "3", "[", "]", "(", ")", "*",
-             ",", "__attribute__", "((packed))", "aligned(8)", "#pragma pack(1)\n", "typedef", "sizeof", "= 1", "'", '"']  # fmt: skip
+             ",", "__attribute__", "((packed))", "aligned(8)", "#pragma pack(1)\n", "typedef", "sizeof", "= 1", "'", '"',
+             "\n", "\x1b[31m", "\u2028", "/*", "//", "\\\n", "?", "offsetof(", "_Static_assert"]  # fmt: skip
     for _ in range(1500):
         text = " ".join(draw.choice(parts) for _ in range(draw.randint(1, 25)))
         try:
             for record in parse_records(text):
                 best_order(record)
         except UserError as error:
-            assert "\n" not in str(error)
+            assert str(error).isprintable()

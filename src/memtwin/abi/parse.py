@@ -64,6 +64,8 @@ def _unknown_type(text: str, known: str) -> str:
 
 
 def _sentence(message: str) -> str:
+    """The parser's message, which quotes the text with its line breaks, with its place in words."""
+    message = " ".join(message.split())
     match = _PLACE.match(message)
     return f"line {match.group(1)}, column {match.group(2)}: {match.group(3)}" if match else message
 

@@ -15,6 +15,7 @@ import typer
 
 from memtwin.commands.streams import OUTPUT_FAILED, is_of_output, open_missing, tell_of_output
 from memtwin.errors import UserError
+from memtwin.oneline import one_line
 
 # The order is the order of the help. run and record take the rest of the line for the program they start.
 COMMANDS: tuple[str, ...] = ("run", "record", "trace", "replay", "layout", "lab", "quiz", "verify")
@@ -76,5 +77,8 @@ def _refuse(error: Any) -> NoReturn:
         print(f"memtwin: {error}", file=sys.stderr)
     else:
         name = error.ctx.command_path if error.ctx else "memtwin"
-        print(f"memtwin: {' '.join(error.format_message().split()).rstrip('.')} (see {name} --help)", file=sys.stderr)
+        print(
+            f"memtwin: {one_line(' '.join(error.format_message().split())).rstrip('.')} (see {name} --help)",
+            file=sys.stderr,
+        )
     sys.exit(2)

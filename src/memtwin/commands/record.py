@@ -13,6 +13,7 @@ import typer
 from memtwin.commands.progress import byte_progress
 from memtwin.commands.streams import output_kept_apart
 from memtwin.commands.trace import to_json
+from memtwin.oneline import one_line
 from memtwin.recording import Recorded, record
 from memtwin.units import format_size
 
@@ -54,4 +55,4 @@ def tell(done: Recorded, directory: Path) -> None:
         if not done.trace.complete:
             lines.append(f"the import was interrupted; `memtwin trace {directory}` completes it")
     for line in lines:
-        print(f"memtwin: {line}", file=sys.stderr)
+        print(f"memtwin: {one_line(line)}", file=sys.stderr)

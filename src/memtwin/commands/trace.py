@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from memtwin.commands.progress import Output, byte_progress
+from memtwin.oneline import one_line
 from memtwin.trace.rawdir import unfinished_import
 from memtwin.trace.reader import ProcessImage, Trace, open_trace
 from memtwin.units import format_size
@@ -45,7 +46,7 @@ def finish_import(directory: Path) -> None:
         with byte_progress("importing") as progress:
             done = raw.finish(progress)
     for problem in done.problems:
-        print(f"memtwin: {problem}", file=sys.stderr)
+        print(f"memtwin: {one_line(problem)}", file=sys.stderr)
 
 
 def to_json(trace: Trace) -> dict[str, Any]:
@@ -98,9 +99,7 @@ def _file_bytes(image: ProcessImage) -> int:
 def print_trace(console: Console, trace: Trace) -> None:
     """For people: a line about the whole, a table of the images as a tree, and what must be known about them."""
     events = sum(image.events for image in trace.processes)
-    console.print(
-        Text(f"{trace.directory}: {events:,} events of {_printable(shlex.join(trace.command))}"), style="bold"
-    )
+    console.print(Text(one_line(f"{trace.directory}: {events:,} events of {shlex.join(trace.command)}")), style="bold")
     if not trace.complete:
         console.print(Text("The import was interrupted: this is not all that was recorded."), style="yellow")
     console.print(_table(trace))
@@ -132,7 +131,7 @@ def _row(image: ProcessImage) -> list[Text]:
     ending = header.ending + (f", {header.lost:,} events lost" if header.lost else "")
     cells = [
         "  " * min(depth, 12) + image.key + ("" if image.origin == "start" else f" {image.origin}"),
-        _printable(shlex.join(image.command)),
+        one_line(shlex.join(image.command)),
         f"{image.events:,}",
         f"{header.threads}",
         format_size(header.allocated_bytes),
@@ -150,11 +149,6 @@ def _print_details(console: Console, image: ProcessImage) -> None:
     addresses = "randomized addresses" if header.randomized else "addresses not randomized"
     settings = "".join(f", {name}={value}" for name, value in sorted(header.environment.items()))
     console.print()
-    console.print(Text(f"{image.key}  {_printable(header.executable)}"), style="bold")
-    console.print(Text(_printable(f"  glibc {header.glibc}, {order}, {addresses}{settings}")))
+    console.print(Text(f"{image.key}  {one_line(header.executable)}"), style="bold")
+    console.print(Text(one_line(f"  glibc {header.glibc}, {order}, {addresses}{settings}")))
     console.print(Text("  " + ", ".join(f"{name.lower()} {count:,}" for name, count in counts)))
-
-
-def _printable(text: str) -> str:
-    """The text on one line, without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text)

@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from memtwin.errors import UserError
+from memtwin.oneline import one_line
 from memtwin.replay.replay import Replay
 from memtwin.replay.result import ProcessResult
-from memtwin.replay.view import comparison_view, printable, process_view
+from memtwin.replay.view import comparison_view, process_view
 from memtwin.trace.reader import Trace
 from memtwin.units import format_size
 
@@ -100,7 +101,7 @@ def _row(depth: int, one: ProcessResult, other: ProcessResult | None) -> list[Te
     agreement = "-" if not one.compared else "exact" if one.exact else f"{one.agreement:.2%}"
     cells = [
         "  " * min(depth, 8) + one.key + ("" if one.origin == "start" else f" {one.origin}"),
-        printable(shlex.join(one.command)),
+        one_line(shlex.join(one.command)),
         f"{one.events:,}",
         format_size(one.peak_rss_bytes) if one.peak_rss_bytes else "-",
         format_size(one.final_rss_bytes) if one.final_rss_bytes else "-",

@@ -16,6 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from memtwin.oneline import one_line
 from memtwin.replay.result import FREE_LINES, LINES, MALLOC_LINES, Ledger, ProcessResult
 from memtwin.replay.twin import Options
 from memtwin.replay.words import agreement_sentence, compare_sentence, headline, plural, what_to_do
@@ -43,11 +44,6 @@ PIECES = {
     "unexplained": ("unexplained",),
 }
 MOST_NOTES = 6
-
-
-def printable(text: str) -> str:
-    """The text on one line, without anything that a terminal would obey."""
-    return "".join(char if char.isprintable() else "�" for char in text)
 
 
 class LedgerBar:
@@ -169,7 +165,7 @@ def comparison_view(real: ProcessResult, what_if: ProcessResult, options: Option
 
 def title(result: ProcessResult) -> Text:
     """The command and what the replay was made of."""
-    command = printable(shlex.join(result.command)) or "?"
+    command = one_line(shlex.join(result.command)) or "?"
     text = Text(command if len(command) <= 70 else command[:69] + "…", style="bold")
     speed = result.events / result.seconds / 1e6 if result.seconds else 0.0
     facts = f"process {result.pid}, glibc {result.glibc}, {plural(result.events, 'event')} in {result.seconds:.2f} s"
@@ -183,7 +179,7 @@ def _sentences(sentences: Iterable[str]) -> list[RenderableType]:
 def _remarks(result: ProcessResult) -> list[RenderableType]:
     style = "dim" if result.exact or not result.compared else "yellow"
     parts: list[RenderableType] = [Padding(Text(agreement_sentence(result), style=style), (1, 0, 0, 0))]
-    parts += [Text(printable(note), style="yellow") for note in result.notes[:MOST_NOTES]]
+    parts += [Text(one_line(note), style="yellow") for note in result.notes[:MOST_NOTES]]
     return parts
 
 
