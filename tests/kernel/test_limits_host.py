@@ -183,15 +183,25 @@ def test_the_break_ends_at_the_same_byte() -> None:
                 assert there == space.sys_brk(start + size), (limit - data, size)
 
 
-@pytest.mark.parametrize("program", [shutil.which("sleep") or "sleep", sys.executable], ids=["sleep", "python"])
-def test_a_program_s_data_is_as_large_as_the_kernel_says(program: str) -> None:
-    """/proc/PID/stat's start_data and end_data (fields 45 and 46), whose difference the load address does not change."""
-    path = os.path.realpath(program)
-    with subprocess.Popen([path, "-c", "import time; time.sleep(60)"] if "python" in path else [path, "60"]) as run:
-        try:
-            fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
-        finally:
-            run.kill()
+@pytest.mark.parametrize(
+    "command",
+    [
+        [shutil.which("cat") or "cat"],
+        [sys.executable, "-c", "import sys; print(input(), flush=True); sys.stdin.read()"],
+    ],
+    ids=["cat", "python"],
+)
+def test_a_program_s_data_is_as_large_as_the_kernel_says(command: list[str]) -> None:
+    """/proc/PID/stat's start_data and end_data (fields 45 and 46), whose difference the load address does not change.
+
+    Its answer to a line shows that execve has put the fields there.
+    """
+    path = os.path.realpath(command[0])
+    with subprocess.Popen([path, *command[1:]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as run:
+        assert run.stdin and run.stdout
+        run.stdin.write(b"ready\n")
+        assert run.stdout.readline() == b"ready\n"
+        fields = Path(f"/proc/{run.pid}/stat").read_text().rpartition(")")[2].split()
     space = AddressSpace(Machine("1 GiB"), window_bits=40)
     load_program(space, path, [path], {})
     assert space.data_bytes == int(fields[46 - 3]) - int(fields[45 - 3]) > 0
