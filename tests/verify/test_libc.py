@@ -54,6 +54,8 @@ SCRIPTS = {
     "calloc after the top was given back": "p0 = malloc(600000)\nfree(p0)\nmalloc_trim(0)\np1 = calloc(940, 32)\nstop\n",
     "a thread's table of its own blocks": "start thread 1\nthread 1: p0 = malloc(100)\nthread 1: exit thread\nstop\n",
     "memalign's tail": "p0 = memalign(8192, 238790)\np1 = calloc(25409, 33)\nfree(p0)\nfree(p1)\nstop\n",
+    "realloc reads what nothing was written to: the huge zero page": "environment GLIBC_TUNABLES=glibc.malloc.hugetlb=1\n"
+    "p0 = malloc(8859143)\nfree(p0)\nposix_memalign(p1, 512, 6848025)\np1 = realloc(p1, 6848076)\nstop\n",
     "mremap counts": "p0 = malloc(500000)\np0 = realloc(p0, 900000)\np0 = realloc(p0, 1900000)\nmallinfo2()\nstop\n",
     "perturb by 256 writes bytes of 255 and 0": "mallopt(-6, 256)\np0 = malloc(22462)\nfree(p0)\nstop\np0 = malloc(22462)\nstop\n",
 }  # fmt: skip

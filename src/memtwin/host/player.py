@@ -359,11 +359,15 @@ class Player:
         return room
 
     def resident(self, start: int, end: int, pid: int | None = None) -> npt.NDArray[np.bool_]:
-        """Which pages of the range have a page of RAM of their own: in pagemap present, and not the zero page."""
+        """Which pages of the range have RAM of their own: present in pagemap, and no zero page, huge or not."""
         with open(f"/proc/{pid or self.pid}/pagemap", "rb", buffering=0) as file:
             raw = os.pread(file.fileno(), (end - start) // 4096 * 8, start // 4096 * 8)
         entries = np.frombuffer(raw, np.uint64)
-        present: npt.NDArray[np.bool_] = (entries >> np.uint64(63) == 1) & (entries & _FRAME != zero_page())
+        frames = entries & _FRAME
+        present: npt.NDArray[np.bool_] = (entries >> np.uint64(63) == 1) & (frames != zero_page())
+        for i in np.flatnonzero(present & (frames % _HUGE == 0) & (frames > 0)):
+            if _is_zero(int(frames[i])):
+                present[i : i + _HUGE] = False
         return present
 
     def main_arena(self) -> int:
@@ -396,6 +400,8 @@ class Player:
 
 
 _FRAME = np.uint64((1 << 55) - 1)
+_HUGE = 512  # pages
+_KPF_ZERO_PAGE = 24  # bit of /proc/kpageflags, of the huge zero page too
 
 
 @lru_cache
@@ -410,6 +416,13 @@ def zero_page() -> int:
     with open("/proc/self/pagemap", "rb", buffering=0) as file:
         entry = int.from_bytes(os.pread(file.fileno(), 8, address // 4096 * 8), "little")
     return entry & int(_FRAME) or 1 << 55
+
+
+def _is_zero(frame: int) -> bool:
+    """Whether the kernel keeps that frame as a zero page. The huge one comes and goes, so it is asked for each time."""
+    with open("/proc/kpageflags", "rb", buffering=0) as file:
+        flags = int.from_bytes(os.pread(file.fileno(), 8, 8 * frame), "little")
+    return bool(flags >> _KPF_ZERO_PAGE & 1)
 
 
 @lru_cache
