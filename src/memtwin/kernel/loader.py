@@ -149,10 +149,11 @@ class _Loader:
         own_entry = (image.entry + bias) & _WORD
         values = auxiliary.vector(vdso, headers, image.header_count, base, own_entry, self.page)
         stack_pointer = put_tables(space, arguments, values)
-        brk = self.dyn_base if image.dynamic and interpreter is None else self.bounds.brk + bias
+        brk = self.dyn_base if image.dynamic and interpreter is None else self.bounds.brk + bias & _WORD
         space.set_layout(space.mmap_base, self.up(brk))
         if self.bounds.end_code:
-            space.start_code, space.end_code = self.bounds.start_code + bias, self.bounds.end_code + bias
+            space.start_code = self.bounds.start_code + bias & _WORD
+            space.end_code = self.bounds.end_code + bias & _WORD
         space.data_bytes = self.bounds.end_data - self.bounds.start_data & _WORD
         space.start_stack = stack_pointer
         return Program(
@@ -245,6 +246,8 @@ class _Loader:
                 self.clear_tail(zero_start, part)
         if part.memory_bytes > part.file_bytes:
             self.map_zeros(self.up(zero_start), self.up(zero_end), part.prot & PROT_EXEC)
+        if mapped >= self.space.task_size:  # an empty segment, which nothing has placed
+            raise self.killed(errno.EINVAL, f"its empty segment lies at {mapped:#x}, no user address")
         return mapped
 
     def map_file(self, image: Image, address: int, part: Segment, flags: int, total: int) -> int:
@@ -263,7 +266,7 @@ class _Loader:
         if not 0 <= found < self.space.task_size:
             raise self.killed(-found, f"no room at {address:#x} for its segment of {whole:#x} bytes")
         if total:
-            self.space.vm_munmap(found + size, (whole - size) & _WORD)
+            self.space.vm_munmap((found + size) & _WORD, (whole - size) & _WORD)
         return found
 
     def clear_tail(self, address: int, part: Segment) -> None:
