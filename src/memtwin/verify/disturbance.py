@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 # /proc/vmstat's counters, of the whole machine, by what their growth means
 NO_HUGE_BLOCK = "no block was free for a huge page"
+RECLAIMED = "memory was short and pages were reclaimed"
 CAUSES = {
     "khugepaged made huge pages": ("thp_collapse_alloc",),
     NO_HUGE_BLOCK: ("thp_fault_fallback",),
-    "memory was short and pages were reclaimed": (
+    RECLAIMED: (
         "pgsteal_kswapd", "pgsteal_direct", "pgsteal_khugepaged", "pgsteal_proactive", "pglazyfreed", "pswpout",
     ),
     "pages were moved to make room (compaction)": ("pgmigrate_success", "pgmigrate_fail"),

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Self
 
+from memtwin.verify.disturbance import RECLAIMED, causes_since, read_file_cache, read_vmstat
 from memtwin.verify.operations import FILES
 
 PAGE = 4096
@@ -45,17 +46,22 @@ class Scene:
             "pipe": self._pipe[0],
         }
         self.descriptors["closed"] = max(_CLOSED, *(number + 1 for number in self.descriptors.values()))
-        for place in range(0, FILE_BYTES, PAGE):  # page by page, so that the page cache holds no larger folios
-            os.pwrite(self._file, FILE_CONTENT[place : place + PAGE], place)
         self._synced = 0.0
+        self._before: dict[str, int] = {}
+        self._fill()
         self.reset()
 
     def reset(self) -> None:
         """The first content: the file's pages each full of its number + 1, the memfd without any page.
 
         The kernel writes pages back that have been dirty for half a minute, at a time of its own choice, and the next
-        store to each is a fault then; so they are written back here before they are that old.
+        store to each is a fault then; so they are written back here before they are that old. Where memory was short
+        meanwhile, pages may be gone, or back as parts of larger folios; the file gets new ones.
         """
+        cache = read_file_cache(self._file)
+        if RECLAIMED in causes_since(self._before) or (cache and cache.cached * PAGE < FILE_BYTES):
+            os.ftruncate(self._file, 0)
+            self._fill()
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             os.fdatasync(self._file)
             self._synced = time.monotonic()
@@ -63,6 +69,12 @@ class Scene:
         os.ftruncate(self._memfd, MEMFD_BYTES)
         os.pwrite(self._file, FILE_CONTENT, 0)
         self._clear_past_end()
+
+    def _fill(self) -> None:
+        """The file's content, page by page, so that the page cache holds no larger folios."""
+        self._before = read_vmstat()
+        for place in range(0, FILE_BYTES, PAGE):
+            os.pwrite(self._file, FILE_CONTENT[place : place + PAGE], place)
 
     def _clear_past_end(self) -> None:
         """Zero what a sequence stored behind the file's end in its last page: it stays until write-back clears it."""
