@@ -18,6 +18,7 @@ from memtwin.kernel.machine import Machine
 from memtwin.kernel.procfs import maps
 
 FLIPS = 120
+PT_LOAD = 1
 
 
 def twins_outcome(path: str) -> str:
@@ -91,6 +92,20 @@ def test_damaged_files_end_as_on_linux(name: str, tmp_path: Path) -> None:
         path.unlink()
     print(seen)
     assert len(seen) >= 3, seen
+
+
+@pytest.mark.parametrize("address", [0, 5, 0x1005, 1 << 46, (1 << 47) - 4096, 1 << 63])
+@pytest.mark.parametrize("name", ["bare-pie-small", "static-small"])
+def test_an_empty_first_segment(name: str, address: int, tmp_path: Path) -> None:
+    """Nothing is mapped for it: where it would be decides alone."""
+    raw = bytearray(build(name, tmp_path).read_bytes())
+    first = next(at for at in range(64, 64 + 56 * raw[56], 56) if raw[at] == PT_LOAD)
+    raw[first + 16 : first + 24] = address.to_bytes(8, "little")
+    raw[first + 32 : first + 48] = bytes(16)
+    path = tmp_path / "empty"
+    path.write_bytes(raw)
+    path.chmod(0o755)
+    assert twins_outcome(str(path)) == hosts_outcome(str(path))
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 4, 16, 63, 64, 100, 255, 256, 1000])
