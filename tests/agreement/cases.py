@@ -113,7 +113,7 @@ def threads(mode: str, count: int, rounds: int) -> Command:
 
 
 CASES = (
-    Case("ls -lR", ls, ("ls",), sparse=SPARSE),
+    Case("ls -lR", ls, ("ls",)),
     Case("python3 json/re/xml", python(40_000)),
     Case("python3, PYTHONMALLOC=malloc", python(40_000), environment=MALLOC),
     Case("git log -p", git_log, ("git",)),
@@ -123,11 +123,11 @@ CASES = (
     Case("perl", perl, ("perl",)),
     Case("bash, fork children", bash, ("bash",)),
     Case("jq", jq, ("jq",)),
-    Case("sort", on_lines("sort"), ("sort",), sparse=SPARSE),
+    Case("sort", on_lines("sort"), ("sort",)),
     Case("python3, 18 threads", python(3_000, "18"), environment=MALLOC, threaded=True),
     Case("git repack", git_repack, ("git",), threaded=True, sparse=SPARSE),
     Case("zstd -T4", on_lines("zstd", "-T4", "-qfo", "/dev/null"), ("zstd",), threaded=True, sparse=SPARSE),
-    Case("xz -T4", on_lines("xz", "-T4", "-1kc", "--block-size=1MiB"), ("xz",), threaded=True, sparse=SPARSE),
+    Case("xz -T4", on_lines("xz", "-T4", "-1kc", "--block-size=1MiB"), ("xz",), threaded=True),
     Case("56 short threads", threads("churn", 56, 8_000), ("cc",), threaded=True),
     Case("8 threads, each other's blocks", threads("handover", 8, 60_000), ("cc",), threaded=True),
     Case("24 threads, more than arenas", threads("crowd", 24, 20_000), ("cc",), threaded=True),

@@ -59,8 +59,8 @@ class Outcome:
 
     @property
     def heap_bytes(self) -> int:
-        """The measured resident heap at its largest."""
-        return max((one.heap_bytes or 0 for one in self.biggest.samples), default=0)
+        """What its allocator had in RAM at its largest."""
+        return max((one.measured for one in self.biggest.samples), default=0)
 
     @property
     def heap_is_right(self) -> bool:

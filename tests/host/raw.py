@@ -54,6 +54,7 @@ class Image:
     maps: list[tuple[int, int, str]] = field(default_factory=list)  # number, kind, text
     outcomes: list[int] = field(default_factory=list)
     notes: list[tuple[int, int]] = field(default_factory=list)
+    blocks: list[tuple[int, int]] = field(default_factory=list)  # number of the allocation, bytes in RAM
 
     def ops(self) -> list[str]:
         """The operations in order."""
@@ -154,6 +155,8 @@ def _chunk(
             image.samples.append((sequence + fields[0], fields[2], fields[3:]))
         elif op == "OUTCOME":
             image.outcomes.append(fields[0])
+        elif op == "BLOCK":
+            image.blocks.append((fields[0], fields[1]))
         elif op == "NOTE":
             image.notes.append((fields[0], fields[1]))
         else:

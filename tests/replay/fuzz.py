@@ -11,6 +11,7 @@ error before it is tried, so that a crash leaves it there; one that takes too lo
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 import shutil
@@ -34,7 +35,7 @@ from memtwin.trace.reader import open_trace
 from memtwin.trace.schema import METADATA_KEY, Op
 
 SECONDS = 60
-MAX_MIB = 2048
+MAX_MIB = 2048 + (os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 22)  # a quarter is the twin's: ram_for
 NUMBERS = (
     0, 1, 2, 8, 15, 16, 24, 31, 32, 4095, 4096, 65536, 131072, 1 << 20, (1 << 25) + 1, (1 << 31) - 1, 1 << 32, 1 << 40,
     (1 << 47) - 4096, (1 << 47) - 1, 1 << 47, 1 << 48, (1 << 63) - 1, 1 << 63, (1 << 64) - 4096, (1 << 64) - 1,
@@ -111,7 +112,7 @@ def change_header(table: pa.Table, dice: random.Random) -> pa.Table:
 def change(directory: Path, dice: random.Random) -> None:
     """One case: one or two files of the trace say something else."""
     for _ in range(dice.choice((1, 1, 2))):
-        name = dice.choice(("events", "events", "events", "maps", "samples", "header"))
+        name = dice.choice(("events", "events", "events", "maps", "samples", "blocks", "header"))
         path = dice.choice(sorted(directory.glob(f"*.{'events' if name == 'header' else name}.parquet")))
         table = pq.read_table(path)
         table = change_header(table, dice) if name == "header" else change_rows(table, dice)

@@ -62,6 +62,7 @@ def read_trace(directory: Path) -> None:
         for columns in image.batches():
             assert len(columns) == len(columns.result)
         assert image.samples().num_rows >= 0
+        assert image.blocks().num_rows >= 0
         for snapshot in image.snapshots():
             assert snapshot.number >= 0
 

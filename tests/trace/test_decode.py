@@ -190,15 +190,18 @@ def test_samples_and_notes(tmp_path: Path) -> None:
     s.event(Op.FREE, ("P", 16))
     s.side(53, varint(2), varint(10**9), varint(0b1000_0101), varint(1 << 40), varint(7), varint(2**64 - 1))
     s.side(54, varint(1), varint(33))
+    for resident in (4096, 1 << 40, 8192):
+        s.side(55, varint(1), varint(resident))
     s.event(Op.FREE, ("P", 16))
     decoder = RawFile(raw.save(tmp_path / "x.raw")).decoder()
     assert decoder.fill() == 2
+    assert decoder.found.blocks == {1: 1 << 40}
     assert [tuple(one) for one in decoder.found.samples] == [(3, 10**9, 0b1000_0101, (1 << 40, 7, 2**64 - 1))]
     assert decoder.found.notes == {1: 33}
 
 
 def test_an_unknown_record_ends_its_chunk(tmp_path: Path) -> None:
-    for op in (13, 15, 23, 33 + 10, 47, 55, 63):
+    for op in (13, 15, 23, 33 + 10, 47, 56, 63):
         raw = RawFileWriter()
         s = raw.stream()
         s.event(Op.FREE, ("P", 16))

@@ -93,7 +93,7 @@ def _image_json(image: ProcessImage) -> dict[str, Any]:
 
 def _file_bytes(image: ProcessImage) -> int:
     """Bytes of the image's three files."""
-    return sum(entry.stat().st_size for entry in image.directory.glob(f"{image.key}.[ems]*.parquet"))
+    return sum(entry.stat().st_size for entry in image.directory.glob(f"{image.key}.[bems]*.parquet"))
 
 
 def print_trace(console: Console, trace: Trace) -> None:

@@ -20,7 +20,7 @@ static inline unsigned got(struct stream *stream, void *result)
 {
     unsigned bits = chunk_bits(result);
     if (unlikely(bits & RAW_IS_MMAPPED))
-        block_added(result);
+        block_added(result, stream->sequence);
     else if (bits & RAW_NON_MAIN_ARENA && unlikely(HEAP_OF(result) != stream->heap))
         heap_seen(stream, HEAP_OF(result));
     return bits;
@@ -91,10 +91,12 @@ EXPORT void free(void *pointer)
     if (unlikely(state->leaving))
         note_flushed(stream, __builtin_return_address(0));
     ahead(stream, 0); /* a thread's first call gives it a cache and an arena, also when it is this one */
+    unsigned bits = likely(!((uint64_t)pointer & 15)) ? chunk_bits(pointer) : 0;
+    if (unlikely(bits & RAW_IS_MMAPPED))
+        measure_block(stream, pointer);
     uint8_t *p = begin(stream, next_number());
     if (likely(p)) {
         if (likely(!((uint64_t)pointer & 15))) {
-            unsigned bits = chunk_bits(pointer);
             if (unlikely(bits & RAW_IS_MMAPPED))
                 block_freed(pointer);
             commit(stream, RAW_FREE | bits, put_pointer(stream, p, pointer));
@@ -142,10 +144,12 @@ static inline __attribute__((always_inline)) void *resize(struct stream *stream,
     size_t bytes;
     int held = lock(stream), overflow = __builtin_mul_overflow(count, size, &bytes), freed = old && !bytes;
     int mmapped = old && !overflow && !((uint64_t)old & 15) && chunk_bits(old) & RAW_IS_MMAPPED;
-    if (unlikely(mmapped))
+    if (unlikely(mmapped)) {
         before_placement(stream, 0);
-    else if (!overflow)
+        measure_block(stream, old);
+    } else if (!overflow) {
         ahead(stream, bytes);
+    }
     if (unlikely(mmapped && freed))
         block_freed(old);
     else if (unlikely(mmapped))
@@ -153,7 +157,7 @@ static inline __attribute__((always_inline)) void *resize(struct stream *stream,
     void *result = op == RAW_REALLOCARRAY ? plain_reallocarray(old, count, size) : __libc_realloc(old, size);
     int error = result || freed ? 0 : errno;
     if (unlikely(mmapped && error))
-        block_added(old); /* it stays as it was */
+        block_stays(old);
     if (op == RAW_REALLOCARRAY)
         allocated(stream, op, TWO_OLD, count, size, old, result, error);
     else if (old)

@@ -18,6 +18,8 @@
 #define SELF "/proc/thread-self/" /* /proc/self is empty when the first thread has ended before the others */
 #define SAMPLE_EVERY 10000000ul   /* ns between readings of statm */
 #define LOOK_EVERY 1000000000ul   /* ns between measurements of residency */
+#define BLOCK_SHARE 20            /* measuring blocks that go takes at most this part of the time, */
+#define BLOCK_START 2000000ul     /* ns: and so much at first */
 #define HEAP_SPAN (64 * MIB)      /* of a thread arena's heap; it is aligned to it */
 #define FREE_CHECKS 20000000ul    /* ns that checks may take before they are rationed */
 
@@ -262,15 +264,29 @@ static uint64_t arenas_resident(void)
     return total;
 }
 
-static uint64_t blocks_resident(void)
+/* How much of a block is in RAM: a record, unless it says what the last one did. */
+static void measure(struct stream *stream, struct block *block)
+{
+    if ((stream->cursor >= stream->end && !next_chunk(stream)) || observing())
+        return;
+    uint64_t bytes = resident_bytes(block->start, block->length);
+    observed();
+    if (bytes == UINT64_MAX || bytes == block->resident)
+        return;
+    block->resident = bytes;
+    commit(stream, RAW_BLOCK, put(put(stream->cursor + 1, block->event), bytes));
+}
+
+/* All blocks; the bytes of them in RAM. */
+static uint64_t measure_blocks(struct stream *stream)
 {
     uint64_t total = 0;
     for (uint64_t i = 0; state->block_count && i < BLOCKS; i++) {
         struct block *block = &state->blocks[i];
         if (block->length < PAGE)
             continue;
-        uint64_t bytes = resident_bytes(block->start, block->length);
-        total += bytes == UINT64_MAX ? 0 : bytes;
+        measure(stream, block);
+        total += block->resident;
     }
     return total;
 }
@@ -279,6 +295,7 @@ static uint64_t blocks_resident(void)
 static void sample(struct stream *stream, int thorough)
 {
     uint64_t began = now(), size, resident = 0, figures[8], mask = RAW_RSS | RAW_HEAP | RAW_TOTAL_VM;
+    uint64_t blocks = thorough ? measure_blocks(stream) : 0;
     int n = 0;
     if (stream->cursor >= stream->end && !next_chunk(stream))
         return;
@@ -293,7 +310,7 @@ static void sample(struct stream *stream, int thorough)
             figures[n] = heap ? resident_bytes(heap_start(), heap) : 0;
             n++;
             figures[n++] = arenas_resident();
-            figures[n++] = blocks_resident();
+            figures[n++] = blocks;
             state->look_rss = resident;
         }
         figures[n++] = size * PAGE;
@@ -389,14 +406,38 @@ static struct block *slot_of(uint64_t start)
     return NULL;
 }
 
-void block_added(const void *pointer)
+void block_added(const void *pointer, uint64_t event)
 {
     struct block block = block_of(pointer), *slot = slot_of(block.start);
     mapped((int64_t)block.length);
     if (!slot)
         return;
+    block.event = event;
+    block.resident = 0;
     *slot = block;
     state->block_count++;
+}
+
+void block_stays(const void *pointer)
+{
+    struct block block = block_of(pointer), *slot = slot_of(block.start);
+    mapped((int64_t)block.length);
+    if (!slot || !slot->start)
+        return;
+    slot->length = block.length;
+    state->block_count++;
+}
+
+void measure_block(struct stream *stream, const void *pointer)
+{
+    if (state->quiet || state->unsampled)
+        return;
+    struct block *slot = slot_of(block_of(pointer).start);
+    uint64_t began = now(), passed = began - state->header->start_ns;
+    if (!slot || slot->length < PAGE || state->block_cost > passed / BLOCK_SHARE + BLOCK_START)
+        return;
+    measure(stream, slot);
+    state->block_cost += now() - began;
 }
 
 /* The slot stays taken, with no length: a later block may lie behind it. */

@@ -84,6 +84,7 @@ enum raw_op {
     RAW_OUTCOME = 52,        /* Z result of this stream's last FORK or EXEC: pid of the child, or -errno */
     RAW_SAMPLE = 53,         /* V ahead, V time, V mask, then V a figure for each set bit; see below */
     RAW_NOTE = 54,           /* V enum raw_note, V value: something the reader of the trace should know */
+    RAW_BLOCK = 55,          /* V number, V bytes: how much of the block that this event mapped is in RAM now */
     RAW_REALLOC_NULL = 60,   /* an event, number and all: REALLOC with old = NULL. V new size, P result */
 };
 

@@ -80,6 +80,8 @@ struct stream {
 
 struct block {
     uint64_t start, length;
+    uint64_t event;          /* number of its allocation */
+    uint64_t resident;       /* bytes of it in RAM, as the last RAW_BLOCK says */
 };
 
 struct state {
@@ -107,7 +109,7 @@ struct state {
     uint64_t text_length;
     uint64_t mmap_threshold;
     uint32_t threshold_fixed, rationed;
-    uint64_t block_count, heap_count;
+    uint64_t block_count, heap_count, block_cost;
 
     char path[4096];
     struct stream *buckets[BUCKETS];
@@ -182,7 +184,9 @@ void observe_all(struct stream *);            /* sample, residency and smaps, no
 void start_observing(struct stream *);
 void mapped(int64_t bytes);                   /* the address space has grown by this much in our sight */
 void resynchronise(void);                     /* take the size of the address space as it is now */
-void block_added(const void *pointer);        /* an mmapped chunk */
+void block_added(const void *pointer, uint64_t event); /* an mmapped chunk, of the allocation with this number */
+void block_stays(const void *pointer);        /* it was not moved after all */
+void measure_block(struct stream *, const void *pointer); /* about to be removed: how much of it is in RAM */
 void block_removed(const void *pointer);      /* about to be moved or unmapped */
 void block_freed(const void *pointer);        /* about to be freed: unmapped, and the threshold follows */
 void heap_seen(struct stream *, uint64_t heap);

@@ -84,6 +84,7 @@ class ImageReplay:
         self.comparisons: list[Comparison] = []
         self.program_calls: Counter[str] = Counter()
         self._snapshots: Iterator[MapsSnapshot] = image.snapshots()
+        twin.player.know_blocks(image.blocks())
         self._due: list[Due] = list(self._plan(samples, forks or {}))
         heapq.heapify(self._due)
         self._slack = imprecision(image.header.cpus, image.header.page_size) + RECORDER_WINDOW
@@ -165,13 +166,14 @@ class ImageReplay:
 
     def _compare(self, sample: Sample) -> Comparison:
         mapped = (sample.arena_resident_bytes or 0) + (sample.mmapped_resident_bytes or 0)
+        whole = self.image.origin != "fork"  # the recorder does not know what a fork child has of its parent
         return Comparison(
             event=sample.event,
             seconds=sample.time_ns / 1e9,
             rss_bytes=sample.rss_bytes,
             heap_bytes=sample.heap_resident_bytes,
             heap_twin_bytes=self.twin.heap_bytes(),
-            mapped_bytes=mapped,
+            mapped_bytes=mapped if whole else None,
             mapped_twin_bytes=self.twin.allocator_bytes() - self.twin.heap_bytes(),
         )
 

@@ -23,6 +23,7 @@ cdef enum:
     OP_REALLOCARRAY = 10
     NOTHING = 1
     AHEAD = 12
+    CHUNK_HEADER = 16
 
 @cython.final
 cdef class Player:
@@ -49,10 +50,15 @@ cdef class Player:
     cdef readonly uint32_t tid
     cdef int64_t pages
     cdef bint pause
+    cdef object measured
+    cdef uint64_t next_measured, measured_end
 
     @cython.locals(malloc=Malloc, space=AddressSpace, line=TimeLine)
     cpdef uint64_t play(self, uint64_t start, uint64_t stop)
     cdef void play_malloc(self, uint64_t i, uint64_t size) noexcept
+    cdef inline void limit_call(self, uint64_t i, uint64_t size) noexcept
+    cdef inline void limit_ends(self) noexcept
+    cdef uint64_t written(self, uint64_t i, uint64_t size, uint64_t otherwise) noexcept
     cdef uint64_t span_end(self) noexcept
     cdef inline bint settle_quick(self, uint64_t i, uint64_t got, uint64_t size) noexcept
     cdef void play_free(self, uint64_t address) noexcept

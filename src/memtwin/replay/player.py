@@ -17,8 +17,9 @@ reads as 0), and the block counts as if all its usable bytes had been asked for.
 Speed. Most calls are served by the thread's cache, and inlined here (libc/quick.py). The trace says which blocks the
 next calls are about, so that their headers are fetched into the processor's cache before they are needed.
 
-Touching, by facts that were measured on real programs: every page of a malloc'ed block is resident, of a calloc'ed one
-those that calloc itself clears, of a realloc'ed one those that are new.
+Touching. Of a block that malloc mapped by itself the trace says how much of it was in RAM: so much, from its beginning,
+is written to. Of others, by facts that were measured on real programs: every page of a malloc'ed block is resident,
+of a calloc'ed one those that calloc itself clears, of a realloc'ed one those that are new.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import cython
+import numpy as np
 
 from memtwin.kernel.addrspace import AddressSpace
+from memtwin.kernel.mm import RLIM_INFINITY
 from memtwin.libc.malloc import Malloc
 from memtwin.replay.addressmap import AddressMap
 from memtwin.replay.timeline import TimeLine
@@ -42,9 +45,11 @@ if not cython.compiled:
     OP_MALLOC, OP_CALLOC, OP_REALLOC, OP_FREE = Op.MALLOC, Op.CALLOC, Op.REALLOC, Op.FREE
     OP_MEMALIGN, OP_POSIX_MEMALIGN, OP_ALIGNED_ALLOC = Op.MEMALIGN, Op.POSIX_MEMALIGN, Op.ALIGNED_ALLOC
     OP_VALLOC, OP_PVALLOC, OP_REALLOCARRAY = Op.VALLOC, Op.PVALLOC, Op.REALLOCARRAY
-    NOTHING, AHEAD = 1, 12
+    NOTHING, AHEAD, CHUNK_HEADER = 1, 12, 16
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from memtwin.trace.reader import Columns
 
 
@@ -70,6 +75,15 @@ class Player:
         self.mismatch_event = self.mismatch_recorded = self.mismatch_twin = 0
         self.first = self.rows = self.tid = 0
         self.pages = -1
+        self.measured = np.zeros((0, 2), np.uint64)
+        self.next_measured = self.measured_end = 0
+
+    def know_blocks(self, blocks: pa.Table) -> None:
+        """How much of the blocks of some events was in RAM: a table of the schema BLOCKS, before the first event."""
+        columns = [blocks[name].to_numpy() for name in ("event", "resident_bytes")]
+        self.measured = np.ascontiguousarray(np.column_stack(columns), np.uint64)
+        self.next_measured = self.measured.ctypes.data
+        self.measured_end = self.next_measured + self.measured.nbytes
 
     def fork(self, malloc: Malloc, space: AddressSpace, line: TimeLine) -> Player:
         """The child's player, in the state of this one; its counts begin at 0."""
@@ -149,10 +163,35 @@ class Player:
 
     def play_malloc(self, i: int, size: int) -> None:
         """malloc: the program writes all of the block."""
+        self.limit_call(i, size)
         got = self.malloc.malloc(size)
+        self.limit_ends()
         if got:
-            self.fill(got, size)
+            self.fill(got, self.written(i, size, size))
         self.settle(i, got, size)
+
+    def written(self, i: int, size: int, otherwise: int) -> int:
+        """How many bytes of the new block the program writes to: as many as were seen in RAM, if anybody looked."""
+        event = self.first + i
+        while self.next_measured < self.measured_end and load64(self.next_measured) < event:
+            self.next_measured += 16
+        if self.next_measured == self.measured_end or load64(self.next_measured) != event:
+            return otherwise
+        resident = load64(self.next_measured + 8)
+        return min(size, resident - CHUNK_HEADER if resident > CHUNK_HEADER else 0)
+
+    def limit_call(self, i: int, size: int) -> None:
+        """A call that failed fails in the twin too: its kernel refuses what is half as large as the block, or larger.
+
+        Why the real kernel refused (overcommit, a limit, a group's) is not in the trace; smaller mappings that the
+        allocator made on its way, such as a thread's heap, it may have given.
+        """
+        if load64(self.result + 8 * i) == 0:
+            self.space.as_limit = (self.space.total_vm << self.page_shift) + size // 2
+
+    def limit_ends(self) -> None:
+        """After the call."""
+        self.space.as_limit = RLIM_INFINITY
 
     def span_end(self) -> int:
         """The row from which on the line of time wants a note though the resident pages are the same."""
@@ -183,10 +222,14 @@ class Player:
                 self.live_bytes -= had
 
     def play_calloc(self, i: int) -> None:
-        """calloc: what it clears is resident, no more."""
+        """calloc: what it clears is resident; no more, unless that was seen."""
         count = load64(self.size + 8 * i)
         each = load64(self.argument + 8 * i)
+        self.limit_call(i, count * each)
         got = self.malloc.calloc(count, each)
+        self.limit_ends()
+        if got:
+            self.fill(got, self.written(i, count * each, 0))
         self.settle(i, got, count * each)
 
     def play_other(self, i: int, op: int) -> bool:
@@ -212,6 +255,7 @@ class Player:
         """The memalign family: the program writes all of the block."""
         size = load64(self.size + 8 * i)
         alignment = load64(self.argument + 8 * i)
+        self.limit_call(i, size)
         if op == OP_MEMALIGN:
             got = self.malloc.memalign(alignment, size)
         elif op == OP_POSIX_MEMALIGN:
@@ -222,8 +266,9 @@ class Player:
             got = self.malloc.valloc(size)
         else:
             got = self.malloc.pvalloc(size)
+        self.limit_ends()
         if got:
-            self.fill(got, size)
+            self.fill(got, self.written(i, size, size))
         self.settle(i, got, size)
 
     def play_realloc(self, i: int, size: int) -> None:
@@ -233,9 +278,12 @@ class Player:
         if old <= NOTHING:
             old = 0
         had = self.requested(old) if old else 0
+        self.limit_call(i, size)
         got = self.malloc.realloc(old, size)
-        if got and got != old:
-            self.fill(got, size)
+        self.limit_ends()
+        written = self.written(i, size, size)
+        if got and (got != old or written < size):
+            self.fill(got, written)
         elif got and size > had:
             self.fill(got + had, size - had)
         self.settle_realloc(i, old, got, had, size)
@@ -312,6 +360,8 @@ class Player:
         at = (address & self.mask) >> self.page_shift
         last = ((address + size - 1) & self.mask) >> self.page_shift
         if size and (at != last or not load8(self.permissions + at) & TOUCHED):
+            if size >> self.page_shift > self.space.frames.free >> 1:  # no real machine: more than there is
+                size = self.space.frames.free >> 1 << self.page_shift
             self.space.touch(address, size, WRITE)
 
     def note_size(self, address: int, size: int) -> int:

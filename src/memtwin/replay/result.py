@@ -131,6 +131,17 @@ class Comparison:
     mapped_bytes: int | None = None
     mapped_twin_bytes: int | None = None
 
+    @property
+    def measured(self) -> int:
+        """What the allocator had in RAM, bytes."""
+        return (self.heap_bytes or 0) + (self.mapped_bytes or 0)
+
+    @property
+    def error(self) -> float:
+        """The twin's part of that, less 1."""
+        mapped = self.mapped_twin_bytes if self.mapped_bytes is not None else None
+        return ((self.heap_twin_bytes or 0) + (mapped or 0)) / self.measured - 1
+
 
 @dataclass(slots=True)
 class ProcessResult:
@@ -219,14 +230,10 @@ class ProcessResult:
         }
 
     def heap_error(self) -> dict[str, float | None]:
-        """How far the twin's resident heap is from the measured one, as a share: at its measured peak, at the end."""
-        known = [one for one in self.samples if one.heap_bytes and one.heap_twin_bytes is not None]
+        """How far what the twin's allocator has in RAM (heap, arenas, mapped blocks) is from what was measured, as a
+        share: at the measured peak, at the end."""
+        known = [one for one in self.samples if one.measured and one.heap_twin_bytes is not None]
         if not known:
             return {"peak": None, "end": None}
-        peak = max(known, key=lambda one: one.heap_bytes or 0)
-        return {"peak": _error(peak), "end": _error(known[-1])}
-
-
-def _error(one: Comparison) -> float:
-    assert one.heap_bytes and one.heap_twin_bytes is not None
-    return one.heap_twin_bytes / one.heap_bytes - 1
+        peak = max(known, key=lambda one: one.measured)
+        return {"peak": peak.error, "end": known[-1].error}

@@ -7,6 +7,7 @@ parent's (`fork`), copy on write and all.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -33,6 +34,8 @@ MAIN_ARENA, MP = 0xC60, 0x340  # in the library's writable mapping; only which p
 _WRITE = 2  # an access, memory.py
 _SPARE = 0x10000  # for main_arena where no library is mapped: below everything, where it is in nobody's way
 _POOL_BYTES = 32 << 30  # of reserved huge pages at most; the machine has 64 GiB of RAM
+_RAM = 64 << 30  # bytes, at least, of the twin's machine
+_HOST_BYTES_A_PAGE = 40  # what a page of the twin takes here, measured
 _FORKED_WINDOW_BITS = 40  # many children may be alive at a time
 
 
@@ -86,6 +89,12 @@ def _check_known(release: str) -> None:
         raise UserError(f"{error}: --glibc nearest takes the nearest") from None
 
 
+def ram_for(header: Header, page_size: int) -> int:
+    """RAM of the twin's machine, bytes: four times what was resident, if a quarter of this machine's bears that."""
+    here = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 4 // _HOST_BYTES_A_PAGE * page_size
+    return max(_RAM, min(4 * header.peak_rss_bytes, here) & -page_size)
+
+
 class Twin:
     """The parts of one image's twin.
 
@@ -111,7 +120,9 @@ class Twin:
     ) -> Twin:
         """A process before its first event, laid out as the snapshot says. UserError: an unknown glibc or setting."""
         profile = profile_for(header)
-        space = AddressSpace(Machine(profile=profile, huge_pages=pool_for(header, profile)))
+        # what the real machine promised and gave, the twin's gives; what it refused, Player.limit_call refuses
+        ram = ram_for(header, profile.page_size)
+        space = AddressSpace(Machine(ram, profile=profile, overcommit=1, huge_pages=pool_for(header, profile)))
         mappings = Mappings(space, corrections)
         mappings.begin(header, snapshot)
         library = library_data(header, snapshot, mappings)

@@ -17,7 +17,7 @@ from memtwin.trace.family import Member, relate
 from memtwin.trace.header import Header
 from memtwin.trace.mapstext import MapsTable
 from memtwin.trace.raw import OTHER_MALLOC, STATUS_WORDS, RawFile, RawHeader
-from memtwin.trace.schema import SAMPLES, Op
+from memtwin.trace.schema import BLOCKS, SAMPLES, Op
 from memtwin.trace.stream import Sample
 from memtwin.trace.writer import ImageWriter, write_process_tree
 
@@ -179,6 +179,8 @@ class _ImageImport:
             self.raw.forget_pages()
             report(self.decoder.found.bytes)
         self._write_samples(final=True)
+        if self.decoder.found.blocks:
+            self.writer.write_blocks(_block_rows(self.decoder))
 
     def _write_maps(self) -> None:
         if self.decoder.snapshots:
@@ -208,6 +210,12 @@ def _sample_rows(samples: list[Sample], decoder: Decoder) -> pa.RecordBatch:
         for bit, name in enumerate(_FIGURES):
             columns[name].append(next(figures) if sample.mask >> bit & 1 else None)
     return pa.record_batch([pa.array(columns[field.name], field.type) for field in SAMPLES], schema=SAMPLES)
+
+
+def _block_rows(decoder: Decoder) -> pa.RecordBatch:
+    rows = {row_of(decoder.gaps, number): resident for number, resident in sorted(decoder.found.blocks.items())}
+    columns = [pa.array(one, pa.uint64()) for one in (rows.keys(), rows.values())]
+    return pa.record_batch(columns, schema=BLOCKS)
 
 
 def _header(raw: RawFile, member: Member, work: _ImageImport, marks: dict[str, _Marks], interrupted: bool) -> Header:

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 from memtwin.errors import TraceError
 from memtwin.trace.header import Header, check_version, load_json, parse_header
 from memtwin.trace.parquet import TableFile, read_plain_file
-from memtwin.trace.schema import EVENTS, MAPS, METADATA_KEY, PROCESS_TREE, RAW_DIRECTORY, SAMPLES, Op, check_key
+from memtwin.trace.schema import BLOCKS, EVENTS, MAPS, METADATA_KEY, PROCESS_TREE, RAW_DIRECTORY, SAMPLES, Op, check_key
 
 BATCH_ROWS = 1 << 18
 _KNOWN = np.isin(np.arange(256), list(Op))  # by number of the operation
@@ -123,12 +123,20 @@ class ProcessImage:
 
     def samples(self) -> pa.Table:
         """All samples, schema SAMPLES. TraceError: one with more bytes than an address space has."""
-        samples = self._samples.read()
-        for name in samples.column_names:
-            most = (pc.max(samples[name]).as_py() or 0) if name.endswith("_bytes") else 0
-            if most > MOST_BYTES:
-                raise TraceError(f"{self._samples.path}: {name} is {most}, more than an address space has")
-        return samples
+        return _sane(self._samples.read(), self._samples.path)
+
+    def blocks(self) -> pa.Table:
+        """How much of mapped blocks was in RAM, schema BLOCKS; no rows in a trace that was made without.
+
+        TraceError: one of more bytes than an address space has, or out of the order of events.
+        """
+        if not (self.directory / f"{self.key}.blocks.parquet").exists():
+            return BLOCKS.empty_table()
+        blocks = _sane(self._blocks.read(), self._blocks.path)
+        events = blocks["event"].to_numpy()
+        if not (events[:-1] < events[1:]).all():
+            raise TraceError(f"{self._blocks.path}: the blocks do not stand in the order of their events")
+        return blocks
 
     def maps(self) -> pa.Table:
         """All snapshots of the VMAs in one table, schema MAPS."""
@@ -155,6 +163,10 @@ class ProcessImage:
         return self._table("samples", SAMPLES)
 
     @cached_property
+    def _blocks(self) -> TableFile:
+        return self._table("blocks", BLOCKS)
+
+    @cached_property
     def _maps(self) -> TableFile:
         return self._table("maps", MAPS)
 
@@ -178,6 +190,15 @@ def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 _OF_VMA = ("start", "end", "permissions", "offset", "device", "inode", "path", "rss_bytes")
+
+
+def _sane(table: pa.Table, path: Path) -> pa.Table:
+    """A table whose figures of bytes can be; else TraceError."""
+    for name in table.column_names:
+        most = (pc.max(table[name]).as_py() or 0) if name.endswith("_bytes") else 0
+        if most > MOST_BYTES:
+            raise TraceError(f"{path}: {name} is {most}, more than an address space has")
+    return table
 
 
 def _snapshot(rows: list[dict[str, Any]], path: Path) -> MapsSnapshot:

@@ -7,6 +7,7 @@ A trace is a directory that pandas, polars and duckdb read as it is:
     KEY.events.parquet          the events of one process image in their order; header facts in the file's metadata
     KEY.samples.parquet         what was measured from outside the allocator, over time
     KEY.maps.parquet            snapshots of /proc/self/maps
+    KEY.blocks.parquet          how much of the blocks that malloc mapped one by one was in RAM
 
 KEY is "PID" for a process's first image and "PID.N" after its Nth exec. Row i of the events is event number i of that
 image; a gap in what was recorded is one row with op LOST. All addresses and sizes are bytes.
@@ -133,6 +134,14 @@ SAMPLES = pa.schema(
         ("anonymous_bytes", pa.uint64()),  # smaps
         ("total_vm_bytes", pa.uint64()),  # statm size
         ("cost_ns", pa.uint64()),  # what taking the sample took
+    ]
+)
+
+# One row a block that malloc mapped by itself and that was looked at while it lived, by event.
+BLOCKS = pa.schema(
+    [
+        _required("event", pa.uint64()),  # its allocation
+        _required("resident_bytes", pa.uint64()),  # the most of its mapping that was seen in RAM (mincore)
     ]
 )
 

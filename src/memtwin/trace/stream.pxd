@@ -18,6 +18,7 @@ cdef enum:
     OUTCOME = 52
     SAMPLE = 53
     NOTE = 54
+    BLOCK = 55
     REALLOC_NULL = 60
     LONGEST_RECORD = 128
     TAIL_BYTES = 512
@@ -56,6 +57,7 @@ cdef class Stream:
     @cython.locals(length=uint64_t)
     cdef bint take_text(self) except -1
     cdef int take_sample(self) except -1
+    cdef int take_block(self) except -1
     cdef list take_texts(self)
     @cython.locals(value=uint64_t, shift=int, byte=uint64_t)
     cdef uint64_t long_varint(self) noexcept

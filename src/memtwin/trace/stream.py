@@ -21,7 +21,7 @@ if not cython.compiled:
 
     MASK64 = (1 << 64) - 1
     OP_BITS = 0x3F
-    SKIP, ERROR, LOW_BITS, TEXT, OUTCOME, SAMPLE, NOTE, REALLOC_NULL = 48, 49, 50, 51, 52, 53, 54, 60
+    SKIP, ERROR, LOW_BITS, TEXT, OUTCOME, SAMPLE, NOTE, BLOCK, REALLOC_NULL = 48, 49, 50, 51, 52, 53, 54, 55, 60
     LONGEST_RECORD = 128
     TAIL_BYTES = 512
 
@@ -46,6 +46,7 @@ if not cython.compiled:
 
 MOST_THREADS = 1 << 22  # the kernel's own limit of tids
 MOST_SAMPLES = 1 << 20  # that wait for their event
+MOST_BLOCKS = 1 << 20
 MAX_TEXT_BYTES = 64 << 20  # of one snapshot of the VMAs
 
 
@@ -75,6 +76,7 @@ class Found:
         self.threads: set[int] = set()
         self.samples: list[Sample] = []
         self.notes: dict[int, int] = {}  # enum raw_note -> its last value
+        self.blocks: dict[int, int] = {}  # number of a mapped block's allocation -> most bytes of it in RAM
         self.bytes = 0  # of all chunks that have been begun
         self.damaged_chunks = 0  # chunks given up at a record of a kind that there is not
 
@@ -174,6 +176,8 @@ class Stream:
             value = varint(self)
             if self.at <= self.end and kind < 64:
                 self.found.notes[kind] = value
+        elif op == BLOCK:
+            self.take_block()
         else:
             self.give_up()
         if self.at > self.end:
@@ -205,6 +209,15 @@ class Stream:
                 figures.append(varint(self))
         if self.at <= self.end and mask < 256 and len(self.found.samples) < MOST_SAMPLES:
             self.found.samples.append(Sample(number, time, mask, tuple(figures)))
+        return 0
+
+    def take_block(self) -> int:
+        """Keep how much of a mapped block was in RAM."""
+        number = varint(self)
+        resident = varint(self)
+        blocks = self.found.blocks
+        if self.at <= self.end and (number in blocks or len(blocks) < MOST_BLOCKS):
+            blocks[number] = max(resident, blocks.get(number, 0))
         return 0
 
     def take_texts(self) -> list[bytes]:

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from memtwin.errors import UserError
 from memtwin.trace.header import Header
 from memtwin.trace.schema import (
+    BLOCKS,
     EVENTS,
     FORMAT_VERSION,
     MAPS,
@@ -75,13 +76,14 @@ class _Part:
 
 
 class ImageWriter:
-    """The three files of one process image. Batches are written as they come; `close` gives the files their names."""
+    """The four files of one process image. Batches are written as they come; `close` gives the files their names."""
 
     def __init__(self, directory: Path, key: str) -> None:
         self.key = check_key(key, str(directory))
         self._events = _Part(directory, f"{key}.events.parquet", EVENTS, _EVENT_ENCODING)
         self._samples = _Part(directory, f"{key}.samples.parquet", SAMPLES)
         self._maps = _Part(directory, f"{key}.maps.parquet", MAPS)
+        self._blocks = _Part(directory, f"{key}.blocks.parquet", BLOCKS)
 
     @property
     def events(self) -> int:
@@ -100,16 +102,20 @@ class ImageWriter:
         """Append rows of schema MAPS."""
         self._maps.write(batch)
 
+    def write_blocks(self, batch: pa.RecordBatch) -> None:
+        """Append rows of schema BLOCKS."""
+        self._blocks.write(batch)
+
     def close(self, header: Header) -> None:
         """Add the header facts and give the files their names; the events last, since a reader looks for them."""
         text = header.to_json()
         self._events.writer.add_key_value_metadata({METADATA_KEY.decode(): text})
-        for part in (self._samples, self._maps, self._events):
+        for part in (self._samples, self._maps, self._blocks, self._events):
             part.close()
 
     def discard(self) -> None:
         """Forget the image: nothing of it stays in the directory."""
-        for part in (self._samples, self._maps, self._events):
+        for part in (self._samples, self._maps, self._blocks, self._events):
             part.discard()
 
 
@@ -134,7 +140,7 @@ def prepare_directory(directory: Path) -> None:
 
 def _is_ours(name: str) -> bool:
     return name in (PROCESS_TREE, PROCESS_TREE + ".part", RAW_DIRECTORY) or name.removesuffix(".part").endswith(
-        (".events.parquet", ".samples.parquet", ".maps.parquet")
+        (".events.parquet", ".samples.parquet", ".maps.parquet", ".blocks.parquet")
     )
 
 
