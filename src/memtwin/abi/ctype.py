@@ -51,7 +51,8 @@ class Member:
 
 @dataclass(slots=True)
 class Record:
-    """A struct or union. pack: what #pragma pack allows at most, 0 for no limit; align: of an attribute, 0 for none.
+    """A struct or union. pack: what #pragma pack allows at most, 0 for no limit; align: of an attribute, 0 for none;
+    typedef_align: of an attribute of the typedef that names it, which does not change its size.
 
     complete: False until its body is seen; laid_out: kept by layout.lay_out, for a record is often a member.
     """
@@ -61,14 +62,16 @@ class Record:
     members: list[Member] = field(default_factory=list)
     packed: bool = False
     align: int = 0
+    typedef_align: int = 0
     pack: int = 0
     complete: bool = False
+    tagged: bool = True  # False: `name` is that of a typedef, and no tag
     laid_out: Any = None
 
     @property
     def title(self) -> str:
-        """ "struct point"."""
-        return f"{self.kind} {self.name}"
+        """ "struct point", as C names the type; "point" where only a typedef does."""
+        return f"{self.kind} {self.name}" if self.tagged else self.name
 
 
 Type = Scalar | Array | Aligned | Record

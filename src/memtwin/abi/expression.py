@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pycparser import c_ast
 
-from memtwin.abi.ctype import Type
-from memtwin.abi.layout import align_of, size_of
+from memtwin.abi.ctype import Array, Record, Type
+from memtwin.abi.layout import align_of, fields, lay_out, size_of
 from memtwin.errors import UserError
 
 MAX_BITS = 64
@@ -45,14 +46,48 @@ def _value(node: Any, constants: Mapping[str, int], type_of: Callable[[Any], Typ
         chosen = node.iftrue if evaluate(node.cond, constants, type_of) else node.iffalse
         return evaluate(chosen, constants, type_of)
     if isinstance(node, c_ast.UnaryOp):
-        if node.op in ("sizeof", "_Alignof") and isinstance(node.expr, c_ast.Typename):
+        if node.op in ("sizeof", "_Alignof", "alignof") and isinstance(node.expr, c_ast.Typename):
             kind = type_of(node.expr.type)
             return size_of(kind) if node.op == "sizeof" else align_of(kind)
+        if node.op == "sizeof" and isinstance(node.expr, c_ast.Constant) and node.expr.type == "string":
+            return _string_size(node.expr)
         if node.op in _UNARY:
             return int(_UNARY[node.op](evaluate(node.expr, constants, type_of)))
     if isinstance(node, c_ast.BinaryOp):
         return _binary(node, evaluate(node.left, constants, type_of), evaluate(node.right, constants, type_of))
+    if isinstance(node, c_ast.FuncCall) and getattr(node.name, "name", "") == "offsetof":
+        record, path = node.args.exprs
+        return _offset(path, type_of(record.type), constants, type_of)[0]
     raise UserError(f"{place_of(node)}: no integer constant that is known here")
+
+
+def _offset(node: Any, kind: Type, constants: Mapping[str, int], type_of: Callable[[Any], Type]) -> tuple[int, Type]:
+    """Where a member designator such as `a.b[2]` lies in a record, bytes; and the type of what lies there."""
+    if isinstance(node, c_ast.ID):
+        found = (
+            next((one for one in fields(lay_out(kind)) if one.path == node.name), None)
+            if isinstance(kind, Record)
+            else None
+        )
+        if found is None or found.place.member.bits is not None:
+            raise UserError(f"{place_of(node)}: no member {node.name!r} that has an offset")
+        return found.offset, found.place.member.type
+    if isinstance(node, c_ast.StructRef) and node.type == ".":
+        start, outer = _offset(node.name, kind, constants, type_of)
+        more, inner = _offset(node.field, outer, constants, type_of)
+        return start + more, inner
+    if isinstance(node, c_ast.ArrayRef):
+        start, outer = _offset(node.name, kind, constants, type_of)
+        if isinstance(outer, Array):
+            return start + evaluate(node.subscript, constants, type_of) * size_of(outer.element), outer.element
+    raise UserError(f"{place_of(node)}: no member that is known here")
+
+
+def _string_size(node: Any) -> int:
+    """sizeof a string of bytes, its 0 included."""
+    if not node.value.startswith('"'):
+        raise UserError(f"{place_of(node)}: no integer constant that is known here")
+    return len(re.sub(r"\\(?:[0-7]{1,3}|x[0-9a-fA-F]+|.)", "x", node.value[1:-1]).encode()) + 1
 
 
 def _binary(node: Any, left: int, right: int) -> int:
@@ -76,8 +111,10 @@ def _constant(node: Any) -> int:
         body = text[text.index("'") + 1 : -1].encode().decode("unicode_escape", "replace")
         if len(body) == 1:
             return ord(body)
+    elif text in ("true", "false"):
+        return int(text == "true")
     elif "int" in node.type:
-        digits = text.rstrip("uUlL").lower()
+        digits = text.replace("'", "").rstrip("uUlL").lower()
         try:
             octal = digits.startswith("0") and digits.isdigit() and len(digits) > 1
             return int(digits, 8 if octal else 0)

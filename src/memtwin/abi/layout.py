@@ -124,7 +124,7 @@ def _lay_out(record: Record) -> Layout:
     size = _up(-(-end // BYTE), align)
     if size > MAX_BYTES:
         raise UserError(f"{record.title} has {size} bytes, more than any object can have")
-    return Layout(record, tuple(places), size, align)
+    return Layout(record, tuple(places), size, record.typedef_align or align)
 
 
 def _place(record: Record, member: Member, at: int) -> tuple[Place, int]:

@@ -7,7 +7,9 @@ names of the standard headers' types are known, so that `uint32_t` needs no #inc
 
 from __future__ import annotations
 
+import dataclasses
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from pycparser import c_ast, c_generator, c_parser
@@ -16,15 +18,18 @@ from memtwin.abi.attributes import Body, Note, Scanner, where
 from memtwin.abi.ctype import Aligned, Array, Member, Record, Scalar, Type
 from memtwin.abi.expression import evaluate, place_of
 from memtwin.abi.layout import align_of, size_of
-from memtwin.abi.model import LP64, DataModel
+from memtwin.abi.model import LP64, DataModel, Width
 from memtwin.errors import UserError
 
-MAX_TEXT = 1 << 20
+MAX_TEXT = 4 << 20
 _WORD = re.compile(r"\w+")
-_NEW_TYPE = re.compile(r"\btypedef\b[^;]*?\b(\w+)\s*;", re.DOTALL)
+_NEW_TYPE = re.compile(r"(?:\btypedef\b[^;]*?\b|\}\s*)(\w+)\s*[;,]", re.DOTALL)
 _DECLARED = re.compile(r"(?<=[{;])\s*([A-Za-z_]\w*)\s*[*\s]\s*\w+\s*[;,\[:]")
 _KEYWORDS = set("struct union enum const volatile typedef static extern register signed unsigned void char short int "
-                "long float double _Bool _Complex _Atomic".split())  # fmt: skip
+                "long float double _Bool _Complex _Atomic return goto case else sizeof do".split())  # fmt: skip
+_KEYWORDS_OF_C23 = ("bool", "true", "false", "nullptr", "_Decimal32", "_Decimal64", "_Decimal128")
+_GNU_ALIGNOF = re.compile(r"\b__alignof(__)?\b|\balignof\b")
+_EIGHT_BYTES = re.compile(r"\b__alignof(?:__)?\s*\(\s*(?:(?:unsigned )?long long(?: int)?|double|u?int64_t)\s*\)")
 _PLACE = re.compile(r"^.*?:(\d+):(\d+): (.*)$", re.DOTALL)
 
 
@@ -37,21 +42,36 @@ def parse_records(text: str, model: DataModel = LP64) -> list[Record]:
     if len(text) > MAX_TEXT:
         raise UserError(f"{len(text)} characters of C: at most {MAX_TEXT}")
     scanned = Scanner(text).scan()
-    known = "".join(f"typedef int {name};" for name in model.standard)
     try:
-        # the parser knows a typedef only when it has seen it; line 1 begins after them
-        tree = c_parser.CParser().parse(f'# 1 "known"\n{known}\n# 1 "input"\n{scanned.text}\n', "input")
-    except c_parser.ParseError as error:
-        raise UserError(_unknown_type(scanned.text, known) or _sentence(str(error))) from None
+        nodes = _parse(scanned.text, model)
     except RecursionError:
         raise UserError("the declarations are nested too deeply") from None
     except (AssertionError, AttributeError, TypeError, ValueError) as error:
         raise UserError(f"the C parser gives up on this text ({type(error).__name__}: {error})") from None
     reader = _Reader(model, scanned.bodies, scanned.outer)
     try:
-        return reader.read(tree.ext[len(model.standard) :])
+        return reader.read(nodes)
     except RecursionError:
         raise UserError("the declarations are nested too deeply") from None
+
+
+def _parse(text: str, model: DataModel) -> list[Any]:
+    """The parser's nodes. C23, or, where older code has names that are keywords by now (bool, true …), C as before."""
+    failure: c_parser.ParseError | None = None
+    for dialect in ("c23", "legacy"):
+        names = [name for name in model.standard if dialect == "legacy" or name not in _KEYWORDS_OF_C23]
+        try:
+            # the parser knows a typedef only when it has seen it; line 1 begins after them
+            known = _typedefs(names)
+            tree = c_parser.CParser(dialect=dialect).parse(f'# 1 "known"\n{known}\n# 1 "input"\n{text}\n', "input")
+            return list(tree.ext[len(names) :])
+        except c_parser.ParseError as error:
+            failure = failure or error
+    raise UserError(_unknown_type(text, _typedefs(model.standard)) or _sentence(str(failure))) from None
+
+
+def _typedefs(names: Iterable[str]) -> str:
+    return "".join(f"typedef int {name};" for name in names)
 
 
 def _unknown_type(text: str, known: str) -> str:
@@ -67,7 +87,15 @@ def _sentence(message: str) -> str:
     """The parser's message, which quotes the text with its line breaks, with its place in words."""
     message = " ".join(message.split())
     match = _PLACE.match(message)
-    return f"line {match.group(1)}, column {match.group(2)}: {match.group(3)}" if match else message
+    if not match:
+        return f"in the declarations: {message.removeprefix('input: ')}"
+    return f"line {match.group(1)}, column {match.group(2)}: {match.group(3)}"
+
+
+_MODES = {
+    "QI": "char", "byte": "char", "HI": "short", "SI": "int", "DI": "long long", "TI": "__int128", "word": "long",
+    "pointer": "pointer", "SF": "float", "DF": "double", "XF": "long double", "TF": "_Float128", "HF": "_Float16",
+}  # fmt: skip
 
 
 class _Reader:
@@ -79,6 +107,7 @@ class _Reader:
         self.outer = iter(outer)
         self.types: dict[str, Type] = {}  # typedefs
         self.tags: dict[str, Record] = {}
+        self.enums: dict[str, Scalar] = {}  # by tag
         self.constants: dict[str, int] = {}
         self.found: list[Record] = []
         self.words = c_generator.CGenerator()
@@ -94,10 +123,13 @@ class _Reader:
                 continue
             kind = self._type(node.type, allow_void=True)
             note = next(self.outer, Note())
+            kind = self._changed(kind, note, node)
             if isinstance(node, c_ast.Typedef):
                 self.types[node.name] = self._typedef(kind, note, node)
             if isinstance(kind, Record) and not kind.name and node.name:
                 kind.name = f"(anonymous) {node.name}" if isinstance(node, c_ast.Decl) else node.name
+                kind.tagged = isinstance(node, c_ast.Decl)
+                kind.typedef_align = 0 if kind.tagged else self._aligned(note, node)
         return [record for record in self.found if record.complete]
 
     def _typedef(self, kind: Type, note: Note, node: Any) -> Type:
@@ -120,6 +152,8 @@ class _Reader:
             return self.read_before[id(node)]
         if isinstance(node, c_ast.IdentifierType):
             return self._named(node, allow_void)
+        if isinstance(node, c_ast.TypeOf) and isinstance(node.expr, c_ast.Typename):
+            return self._type(node.expr.type, allow_void)
         if isinstance(node, c_ast.FuncDecl):
             self._pointed(node.type)
             if allow_void:
@@ -160,6 +194,8 @@ class _Reader:
         return Scalar(text, width.size, width.align)
 
     def _enum(self, node: Any) -> Scalar:
+        if not node.values and node.name in self.enums:
+            return self.enums[node.name]
         value = low = high = 0
         packed = next(self.bodies).note.packed if node.values else False
         for one in node.values.enumerators if node.values else ():
@@ -168,7 +204,13 @@ class _Reader:
             low, high = min(low, value), max(high, value)
             value += 1
         width = self.model.type_of(_holder(low, high, ("char", "short", "int") if packed else ("int",)))
-        return Scalar(f"enum {node.name or ''}".strip(), width.size, width.align)
+        if node.underlying_type is not None:
+            fixed = self._type(node.underlying_type.type)
+            width = Width(size_of(fixed), align_of(fixed))
+        found = Scalar(f"enum {node.name or ''}".strip(), width.size, width.align)
+        if node.name:
+            self.enums[node.name] = found
+        return found
 
     def _record(self, node: Any) -> Record:
         kind = "struct" if isinstance(node, c_ast.Struct) else "union"
@@ -200,14 +242,40 @@ class _Reader:
         if isinstance(kind, Record) and not decl.name and kind.name:
             return  # a tag is declared, and no member
         if isinstance(kind, Record) and not kind.complete:
-            raise UserError(f"{place_of(decl)}: {kind.title} is not complete here")
+            raise UserError(f"{place_of(decl)}: {kind.title} is not complete here: put its definition before it")
         before = record.members[-1] if record.members and record.kind == "struct" else None
         if before and isinstance(before.type, Array) and before.type.flexible:
             raise UserError(f"{place_of(decl)}: {before.name!r} is a flexible array and must come last")
+        kind = self._changed(kind, note, decl)
         bits = None if decl.bitsize is None else self._bits(decl, kind)
         align = self._aligned(note, decl)
         text = self._declared(decl) + note.text
         record.members.append(Member(decl.name or "", kind, text, bits, align, note.packed))
+
+    def _changed(self, kind: Type, note: Note, node: Any) -> Type:
+        """The type that vector_size or mode makes of it."""
+        if not note.vector and not note.mode:
+            return kind
+        if isinstance(kind, Array):
+            return Array(self._changed(kind.element, note, node), kind.count, kind.flexible)
+        plain = kind.type if isinstance(kind, Aligned) else kind
+        if not isinstance(plain, Scalar):
+            raise UserError(f"{place_of(node)}: vector_size and mode change a number's type; this is none")
+        if plain.name == "pointer":
+            return kind
+        if note.mode:
+            name = _MODES.get(note.mode, "")
+            if name not in self.model.widths:
+                raise UserError(
+                    f"{place_of(node)}: mode({note.mode}): no mode that is known here for {self.model.name}"
+                )
+            plain = Scalar(name, *dataclasses.astuple(self.model.widths[name]))
+        if not note.vector:
+            return plain
+        size = self._attribute_number(note.vector, node, "vector_size")
+        if size <= 0 or size % plain.size or size & (size - 1):
+            raise UserError(f"{place_of(node)}: vector_size({size}): a power of two of {plain.size}-byte elements")
+        return Scalar(f"vector of {plain.name}", size, self.model.vector_align(size))
 
     def _bits(self, decl: Any, kind: Type) -> int:
         bits = self._number(decl.bitsize)
@@ -236,11 +304,25 @@ class _Reader:
     def _alignment(self, text: str, node: Any) -> int:
         if not text:
             return self.model.max_align
-        try:
-            tree = c_parser.CParser().parse(f"int x[{text}];")
-            return self._number(tree.ext[0].type.dim)
-        except c_parser.ParseError:
-            raise UserError(f"{place_of(node)}: aligned({text[:40]}): no number") from None
+        return self._attribute_number(text, node, "aligned")
+
+    def _attribute_number(self, text: str, node: Any, what: str) -> int:
+        """The value of an attribute's argument; of a type's name, as _Alignas may have it, the type's alignment.
+
+        gcc's __alignof__ is the alignment that it prefers: of i386's numbers of 8 bytes, 8.
+        """
+        wide = self.model.type_of("double").size if self.model.pointer.size == 4 else 0
+        text = _EIGHT_BYTES.sub(str(wide), text) if wide else text
+        text = _GNU_ALIGNOF.sub("_Alignof", text)
+        names = {word for word in _WORD.findall(text) if word in self.types or word in self.model.standard}
+        known = _typedefs(sorted(names.difference(_KEYWORDS_OF_C23)))
+        for inner in (text, f"_Alignof({text})"):
+            try:
+                tree = c_parser.CParser(dialect="c23").parse(f"{known} int x[{inner}];")
+            except c_parser.ParseError:
+                continue
+            return self._number(tree.ext[-1].type.dim)
+        raise UserError(f"{place_of(node)}: {what}({text[:40]}): no number")
 
     def _number(self, node: Any) -> int:
         return evaluate(node, self.constants, lambda kind: self._type(kind))

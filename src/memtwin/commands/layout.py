@@ -34,6 +34,7 @@ def command(
     ] = "-",
     model: Annotated[str, typer.Option("--data-model", help="LP64 (x86-64) or ILP32 (i386, gcc -m32).")] = "LP64",
     count: Annotated[int, typer.Option(min=1, help="How many elements you keep, to tell what padding costs.")] = 1,
+    only: Annotated[str, typer.Option(help="The one struct or union to show, by its tag or typedef.")] = "",
     svg: Annotated[Path | None, typer.Option(help="Write a picture of all that is laid out to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
@@ -45,6 +46,10 @@ def command(
     records = parse_records(_text(declaration), chosen)
     if not records:
         raise UserError("no struct or union is defined in these declarations: nothing to lay out")
+    if only:
+        records = [record for record in records if only in (record.name, record.title)]
+        if not records:
+            raise UserError(f"--only {only}: no struct or union of that name is defined in these declarations")
     laid_out = [(lay_out(record), best_order(record)) for record in records if record.name]
     if svg is not None:
         _draw([layout for layout, _ in laid_out], svg)

@@ -123,10 +123,22 @@ class Wrong:
 
 def compare(texts: list[str], model: DataModel, compiler: str = "gcc") -> Iterator[Wrong]:
     """The declarations of which the compiler makes something else. UserError: there is no such compiler."""
-    records = [parse_records(text, model)[0] for text in texts]
+    yield from _compare([(parse_records(text, model)[0], text) for text in texts], texts, model, compiler)
+
+
+def compare_all(text: str, source: str, model: DataModel, compiler: str = "gcc") -> tuple[int, list[Wrong]]:
+    """All records of `text`, which is `source` as its preprocessor makes it: how many, and those that differ.; not
+    those without a name.
+    """
+    records = [one for one in parse_records(text, model) if one.name and not one.name.startswith("(")]
+    return len(records), list(_compare([(one, one.title) for one in records], [source], model, compiler))
+
+
+def _compare(told: list[tuple[Record, str]], source: list[str], model: DataModel, compiler: str) -> Iterator[Wrong]:
+    records = [record for record, _ in told]
     named = [[one for one in fields(lay_out(record)) if one.place.member.name] for record in records]
-    real = _ask(texts, records, named, model, compiler)
-    for number, (text, record) in enumerate(zip(texts, records, strict=True)):
+    real = _ask(source, records, named, model, compiler)
+    for number, (record, text) in enumerate(told):
         layout = lay_out(record)
         ours = {"sizeof": layout.size, "_Alignof": layout.align}
         ours |= {one.path: one.bit for one in named[number]}
@@ -174,7 +186,7 @@ def _compile(source: str, model: DataModel, compiler: str, folder: Path) -> dict
     width = "-m32" if model.pointer.size == 4 else "-m64"
     code, target = folder / "layout.c", folder / "layout.o"
     code.write_text(source)
-    options = [width, "-std=gnu11", "-w", "-c", "-fno-common", "-fno-zero-initialized-in-bss"]
+    options = [width, "-std=gnu2x", "-w", "-c", "-fno-common", "-fno-zero-initialized-in-bss"]
     try:
         done = subprocess.run(
             [compiler, *options, str(code), "-o", str(target)], capture_output=True, text=True, check=False
