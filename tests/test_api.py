@@ -27,7 +27,7 @@ MACHINE = "adopt buddy calls fork_of frames kernel observe observers page_size p
 
 # Beyond the calls of a script.
 PROCESS = """
-    address_space array copy ended errno explain f32 f64 files fork heap heaps i16 i32 i64 i8 is_own_data libc machine main_thread majflt
+    address_space array ended errno explain f32 f64 files fork heap heaps i16 i32 i64 i8 is_own_data libc machine main_thread majflt
     mapped_frames maps mcheck_check_all messages minflt mprobe pages paging parent pid pointer rss smaps space spare_stacks start status string threads touched_pages u16
     u32 u64 u8 walk word word_at
 """.split()

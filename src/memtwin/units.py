@@ -21,6 +21,8 @@ def parse_size(text: str | int) -> int:
     """
     if isinstance(text, int):
         return text
+    if not isinstance(text, str):
+        raise UserError(f"{text!r} is no size: give bytes as an integer, or text such as '64 MiB'")
     match = _SIZE.fullmatch(text)
     if not match or len(text) > _LONGEST:
         raise UserError(f"{text[:_LONGEST]!r} is no size: write bytes or a number with KiB, MiB or GiB, such as 64KiB")

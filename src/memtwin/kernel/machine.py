@@ -51,7 +51,7 @@ class Machine:
         overcommit: int | None = None,
         huge_pages: int | Mapping[int | str, int] = 0,
     ) -> None:
-        chosen = profile_named(profile) if isinstance(profile, str) else profile
+        chosen = profile if isinstance(profile, KernelProfile) else profile_named(profile)
         if page_size is not None and page_size != chosen.page_size:
             chosen = chosen.with_page_size(page_size)
         self.profile = chosen

@@ -173,6 +173,6 @@ def profile_named(name: str) -> KernelProfile:
         from memtwin.kernel.hostprofile import profile_of_host
 
         return profile_of_host()
-    if name not in PROFILES:
+    if not isinstance(name, str) or name not in PROFILES:
         raise UserError(f"no kernel profile {name!r}: choose from {', '.join((*PROFILES, HOST))}")
     return PROFILES[name]

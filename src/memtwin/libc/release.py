@@ -238,6 +238,8 @@ def find_release(name: str, data_model: str = "LP64") -> Release:
 
     data_model: "LP64" or "ILP32"; the latter is known of ILP32_RELEASES alone.
     """
+    if not isinstance(name, str):
+        raise UserError(f"glibc {name!r}: give the release as text, such as {RELEASES[-1]!r}")
     if name not in RELEASES:
         raise UserError(
             f"glibc {name!r} is not modelled: known releases are {', '.join(RELEASES)}"

@@ -28,6 +28,7 @@ from memtwin.views import BuddyView, Event, Frame, FramesView, SwapView
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+MAX_CPUS = 8192  # of an x86-64 Linux
 MAX_PROCESSES = 4096
 
 
@@ -96,6 +97,10 @@ class Machine:
         cpus: processors, which limit the number of arenas. image: mappings to begin with, in place of the program's.
         UserError: an unknown release, model or tunable, or a file that is no program.
         """
+        if not isinstance(cpus, int) or not 1 <= cpus <= MAX_CPUS:
+            raise UserError(f"{cpus!r} processors: from 1 to {MAX_CPUS}")
+        if glibc:
+            find_release(glibc, data_model)
         if data_model != "LP64":
             glibc = glibc or ILP32_RELEASES[-1]
             find_release(glibc, data_model)
@@ -125,7 +130,7 @@ class Machine:
 
     def fork_of(self, parent: Process) -> Process:
         """`Process.fork`: the child gets the next pid."""
-        return self.adopt(parent.copy(self._pid()))
+        return self.adopt(parent._copy(self._pid()))
 
     def observe(self, observer: Callable[[Event], None], language: str = "en") -> None:
         """Tell `observer` what each call does from now on: faults, copies, mappings, each in a sentence.

@@ -203,10 +203,11 @@ def _kind(process: Process, vma: Vma) -> str:
 
 
 def pages(process: Process, start: int, count: int) -> PagesView:
-    """`count` pages from the one that holds `start` on."""
+    """`count` pages from the one that holds `start` on, to the end of all addresses at most."""
     sight = Sight(process)
     first = start & -sight.page
-    return PagesView(process.pid, sight.page, tuple(sight.page_at(first + n * sight.page) for n in range(count)))
+    last = min(first + count * sight.page, 1 << 64)
+    return PagesView(process.pid, sight.page, tuple(map(sight.page_at, range(first, last, sight.page))))
 
 
 def touched_pages(process: Process, most: int = 32, around: int = 0) -> PagesView:

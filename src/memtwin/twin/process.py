@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from memtwin.twin.machine import Machine
 
+MAX_PAGES = 1 << 16  # of one view
 _WRITE = 2  # memory.WRITE
 _SIGKILL = 9
 _STACK_IN_USE = 4  # pages of the stack that a program has touched when main() begins, and keeps touching
@@ -86,7 +87,7 @@ class Library:
 class Process(ThreadCalls):
     """A process of a machine; `Machine.spawn` makes it.
 
-    ended: None, or what the process died of; parent: the pid of the process that forked it, 0 for none; files: open
+    parent: the pid of the process that forked it, 0 for none; files: open
     files by descriptor; threads: those made by `thread`, by tid; main_thread: the tid of the one that began.
     """
 
@@ -97,7 +98,7 @@ class Process(ThreadCalls):
         self.space = space
         self.libc = libc
         self.word = int(libc.word)
-        self.ended: Killed | None = None
+        self._ended: Killed | None = None
         self.errno = self.minflt = self.majflt = 0
         self.files: dict[int, Any] = {}
         self.threads: dict[int, Thread] = {}
@@ -144,8 +145,8 @@ class Process(ThreadCalls):
 
     def _do(self, call: Callable[..., Any], *arguments: Any) -> Any:
         """Make one call: count its faults, note errno, and end the process if that is what it came to."""
-        if self.ended is not None:
-            raise UserError(f"process {self.pid} has ended: {self.ended}")
+        if self._ended is not None:
+            raise UserError(f"process {self.pid} has ended: {self._ended}")
         space, libc = self.space, self.libc
         if libc.tid != self._thread:
             libc.switch_thread(self._thread)
@@ -171,13 +172,23 @@ class Process(ThreadCalls):
         if self.libc.dead:
             raise Aborted(self.libc.abort)
         if self.space.stop_signal == _SIGKILL:
-            kills = [kill for kill in self.machine.kernel.oom_kills if kill.space == self.space.number]
-            raise OutOfMemoryKilled(str(kills[-1]) if kills else f"no frame is free for process {self.pid}")
+            raise self._killed()
         self.space.raise_stop()
+
+    def _killed(self) -> OutOfMemoryKilled:
+        kills = [kill for kill in self.machine.kernel.oom_kills if kill.space == self.space.number]
+        return OutOfMemoryKilled(str(kills[-1]) if kills else f"no frame is free for process {self.pid}")
+
+    @property
+    def ended(self) -> Killed | None:
+        """None, or what the process died of; of one that the OOM killer took while another ran, at once."""
+        if self._ended is None and self.space.stop_signal == _SIGKILL:
+            return self._killed()
+        return self._ended
 
     def _die(self, death: Killed) -> None:
         """The process is gone: its memory goes back to the machine."""
-        self.ended = death
+        self._ended = death
         self.space.release_all()
         self.machine.processes.pop(self.pid, None)
 
@@ -227,7 +238,7 @@ class Process(ThreadCalls):
             process._keep_resident()
         return child
 
-    def copy(self, pid: int) -> Process:
+    def _copy(self, pid: int) -> Process:
         """The child that fork makes, with that pid."""
         space = self.space.fork(_WINDOW_BITS)
         child = Process(self.machine, pid, space, self.libc.fork(space), self.pid)
@@ -265,24 +276,24 @@ class Process(ThreadCalls):
         return observe.address_space(self)
 
     def pages(self, address: int, count: int = 16) -> PagesView:
-        """`count` pages from the one that holds `address` on."""
-        return observe.pages(self, address, count)
+        """`count` pages from the one that holds `address` on, 65536 at most."""
+        return observe.pages(self, integer(address) & WORD, _counted(count))
 
     def touched_pages(self, most: int = 32) -> PagesView:
         """The pages of heap, mappings and bss that have an entry in the page table, up to `most`."""
-        return observe.touched_pages(self, most)
+        return observe.touched_pages(self, _counted(most))
 
     def paging(self, address: int, count: int = 64) -> PagingView:
         """`count` pages from the one that holds `address` on, and the swap device: what lies in RAM, what on disk."""
-        return observe.paging(self, address, count)
+        return observe.paging(self, integer(address) & WORD, _counted(count))
 
     def word_at(self, address: int, length: int = 8) -> WordView:
         """`length` bytes of one page, as page, word, byte and bit; zeros where nothing is. No access of the program."""
-        return observe.word(self, address, length)
+        return observe.word(self, integer(address) & WORD, integer(length))
 
     def walk(self, address: int) -> WalkView:
         """How the processor translates an address: table by table, entry by entry."""
-        return observe.walk(self, address)
+        return observe.walk(self, integer(address) & WORD)
 
     def heap(self, labels: Mapping[int, str] | None = None) -> HeapView:
         """The main heap, chunk by chunk, with its free lists. labels: names for pointers."""
@@ -328,6 +339,12 @@ class Process(ThreadCalls):
 
 def _raise(death: Exited) -> None:
     raise death
+
+
+def _counted(pages: Any) -> int:
+    if not isinstance(pages, int) or not 1 <= pages <= MAX_PAGES:
+        raise UserError(f"{pages!r} pages: from 1 to {MAX_PAGES} at once")
+    return pages
 
 
 def _bounded(length: Any) -> int:
