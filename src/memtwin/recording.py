@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from memtwin.errors import TraceError
+from memtwin.errors import TraceError, UserError
 from memtwin.host.program import Program, find_program
 from memtwin.host.record import program_environment, recorder_environment, run_program
 from memtwin.trace.convert import Progress
@@ -23,7 +23,7 @@ class Recorded:
     """What came of running a program under the recorder."""
 
     status: int  # of the program: its exit status, or 128 + the signal that ended it
-    trace: Trace | None  # None when nothing was recorded: then the directory is gone, too
+    trace: Trace | None  # None when nothing was recorded: then the directory is gone; or not imported, see `problems`
     reason: str | None  # why nothing of the program itself was recorded, in one line; its children may be in the trace
     problems: tuple[str, ...]  # what could not be imported, a line each; it lies in DIRECTORY/raw
 
@@ -58,8 +58,11 @@ def record(
         if not worthwhile:
             raw.discard()
             return Recorded(ended.status, None, reason, ())
-        with progress() as report:
-            done = raw.finish(report)
+        try:
+            with progress() as report:
+                done = raw.finish(report)
+        except UserError as error:  # the disk is full: the program has ended as it did, and nothing of it is lost
+            return Recorded(ended.status, None, reason, (str(error),))
     return Recorded(ended.status, open_trace(directory), reason, tuple(done.problems))
 
 

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Annotated, Any
 
 import typer
@@ -18,6 +20,7 @@ from memtwin.commands.replay import GLIBC_HELP, options_of, replay_both, to_json
 from memtwin.commands.streams import output_kept_apart
 from memtwin.recording import record
 from memtwin.replay.trees import replay_view
+from memtwin.trace.schema import PROCESS_TREE, RAW_DIRECTORY
 
 # The program's own options follow its name, also without --.
 SETTINGS = {"context_settings": {"allow_interspersed_args": False}}
@@ -38,8 +41,7 @@ def command(
 ) -> None:
     """Run a program, replay its allocations in the twin, and show where its memory went. Exits as the program did."""
     options = options_of(settings, glibc)
-    with TemporaryDirectory(prefix="memtwin-") if directory is None else nullcontext(str(directory)) as place:
-        target = directory or Path(place) / "trace"
+    with _trace_directory(directory) as target:
         done = record(program, target, fast=fast, progress=lambda: byte_progress("importing"))
         with output_kept_apart():
             if done.trace is None or directory:
@@ -54,3 +56,18 @@ def command(
             if as_json:
                 print(json.dumps(result, indent=1))
     sys.exit(done.status)
+
+
+@contextmanager
+def _trace_directory(given: Path | None) -> Iterator[Path]:
+    """Where the trace goes: `given`, or a folder of our own until the end; it stays if its import found no room."""
+    if given is not None:
+        yield given
+        return
+    place = Path(mkdtemp(prefix="memtwin-"))
+    target = place / "trace"
+    try:
+        yield target
+    finally:
+        if (target / PROCESS_TREE).exists() or not (target / RAW_DIRECTORY).exists():
+            shutil.rmtree(place, ignore_errors=True)

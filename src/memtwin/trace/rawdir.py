@@ -73,9 +73,16 @@ def new_recording(directory: Path, command: Sequence[str]) -> Iterator[RawDirect
     else:
         prepare_directory(directory)
     raw = RawDirectory(directory)
-    raw.path.mkdir()
+    try:
+        raw.path.mkdir()
+    except OSError as error:
+        raise UserError(f"{directory}: {error.strerror}; name another directory with -o") from None
     with _locked(raw.path):
-        (raw.path / _COMMAND).write_text(json.dumps({"command": list(command)}) + "\n")
+        try:
+            (raw.path / _COMMAND).write_text(json.dumps({"command": list(command)}) + "\n")
+        except OSError as error:
+            raw.discard()
+            raise UserError(f"{directory}: {error.strerror}; name another directory with -o") from None
         yield raw
 
 
