@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,17 @@ class Outcome:
     def exact(self) -> bool:
         """Whether every address of every process is the recorded one."""
         return self.compared > 0 and all(one.exact for one in self.processes)
+
+    @property
+    def missed_a_stack(self) -> bool:
+        """Whether all that differs is one block, mapped lower by just a thread's stack and its guard page.
+
+        Then the recorder looked at the address space right before another thread mapped that stack (docs/guide/exactness):
+        the recording lacks a mapping, and says nothing of the twin.
+        """
+        stack = resource.getrlimit(resource.RLIMIT_STACK)[0] + resource.getpagesize()
+        found = self.biggest.first_mismatch
+        return self.compared - self.equal == 1 and found is not None and found.twin - found.recorded == stack
 
     @property
     def heap_bytes(self) -> int:

@@ -22,6 +22,10 @@ def test_every_address_is_the_programs(case: Case, tmp_path: Path) -> None:
     variant, prefix, environment = next(variants(case, whole=False))
     result = outcome(case, variant, prefix, environment, Inputs(tmp_path, 0.02))
     report(result)
+    if case.threaded and result.missed_a_stack:  # once in some twenty recordings of 56 threads; never twice in a row
+        print("the recorder missed a thread's stack: recorded again")
+        result = outcome(case, variant, prefix, environment, Inputs(tmp_path, 0.02))
+        report(result)
     assert result.compared
     assert result.equal == result.compared
     assert result.exact
